@@ -1,0 +1,227 @@
+"""The loop: fit, sample, select, mix. It exists once.
+
+`turn` makes generation n from the items that `read` hands it; `draw` samples from its model. A persisted chain calls
+both from one job per generation and reads from files; `run_chain` calls both in memory, many seeds side by side.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from collapse import policies, selection
+from collapse.errors import ConfigError, TrainingError
+from collapse.items import Items
+from collapse.policies import Policy, Share, Source
+from collapse.seeding import Streams
+from collapse.selection import Selector
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long a fit may take: passes over its items or optimiser steps; exactly one is set."""
+
+    passes: float | None = None
+    steps: int | None = None
+
+    def __post_init__(self):
+        if (self.passes is None) == (self.steps is None):
+            raise ValueError("a budget is either passes or steps")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Where a chain stands in the grid: names from the config. Generation 1 depends on data and recipe alone."""
+
+    dataset: str
+    recipe: str
+    policy: str
+    sampler: str
+    selector: str
+
+    def fitted(self, n: int) -> tuple:
+        """The descriptive tuple of the fit of generation ``n``, without the seed."""
+        if n == 1:
+            return (self.dataset, self.recipe, "real", 1)
+        return (self.dataset, self.recipe, self.policy, self.sampler, self.selector, n)
+
+    def sampled(self, k: int) -> tuple:
+        """The descriptive tuple of what is drawn from the model of generation ``k``."""
+        return (*self.fitted(k), self.sampler) if k == 1 else self.fitted(k)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One generation: its model, and what it was fitted on."""
+
+    model: Any
+    facts: dict[str, Any]
+
+
+Read = Callable[[Source, int], Items]
+
+
+def mix(shares, size: int, budget: str, read: Read, data, cell: Cell, n: int, seeds) -> tuple[Items, np.ndarray | None]:
+    """Assemble a training set.
+
+    Args:
+        shares: the plan of generation ``n``.
+        size: N.
+        budget: ``items`` cuts the set to N, drawn uniformly without replacement.
+        read: (source, count) -> the first ``count`` (selected) items of a source.
+        data: the data set; it corrupts where a share says so.
+        cell: the chain; its names seed the draws.
+        n: generation.
+        seeds: one per chain.
+
+    Returns:
+        Items and their loss weights, (S, N) or None where all are 1.
+    """
+
+    def take(place: int, share: Share) -> Items:
+        each = policies.needs(share, size)
+        joined = type(first := read(share.sources[0], each)).concat(
+            [first, *(read(s, each) for s in share.sources[1:])]
+        )
+        if share.draw == "redrawn":
+            rng = Streams(("mix", *cell.fitted(n), place, *map(str, share.sources)), seeds)
+            joined = joined.take(rng.each(lambda g: g.choice(len(joined), share.count, replace=False)))
+        elif share.draw == "anchored":  # one order for all policies and generations: larger anchors hold smaller ones
+            rng = Streams(("anchor", cell.dataset, *map(str, share.sources)), seeds)
+            joined = joined.take(rng.each(lambda g: g.permutation(len(joined))[: share.count]))
+        if len(joined) != share.count:
+            raise ValueError(f"{share} gave {len(joined)} items")
+        if share.corruption:
+            joined = data.corrupt(joined, share.corruption, Streams(("corrupt", cell.dataset), seeds))
+        return joined
+
+    parts = [take(place, share) for place, share in enumerate(shares)]
+    items = type(parts[0]).concat(parts)
+    weights = None
+    if any(share.weight != 1 for share in shares):
+        row = np.concatenate([np.full(share.count, share.weight) for share in shares])
+        weights = np.broadcast_to(row, (len(seeds), len(row)))
+    if budget == "items" and len(items) > size:
+        index = Streams(("cut", *cell.fitted(n)), seeds).each(lambda g: g.choice(len(items), size, replace=False))
+        items, weights = items.take(index), None if weights is None else np.take_along_axis(weights, index, axis=1)
+    return items, weights
+
+
+def turn(
+    cell, n, size, *, policy: Policy, family, config, data, read: Read, initial=None, observer=None, seeds
+) -> Turn:
+    """Fit generation ``n`` on what the policy plans.
+
+    Args:
+        cell: the chain.
+        n: generation, from 1.
+        size: N, the items of generation 1.
+        policy: what it trains on.
+        family: module with ``fit``.
+        config: the family's settings.
+        data: data set with ``validation`` and ``corrupt``.
+        read: (source, count) -> items.
+        initial: generation -> model, called where the policy's init asks for the first or the previous model.
+        observer: called by the fit at the points of the learning curve.
+        seeds: one per chain.
+
+    Raises:
+        TrainingError: an empty training set, or a failed fit.
+        ConfigError: the policy starts from pretrained weights.
+    """
+    if policy.init == "pretrained" and n > 1:
+        raise ConfigError(f"policy {cell.policy!r}: init 'pretrained' is not built yet: no family holds such weights")
+    shares = policies.plan(policy, n, size)
+    if not shares:
+        raise TrainingError(f"generation {n} of {cell} has no items to train on")
+    items, weights = mix(shares, size, policy.budget, read, data, cell, n, seeds)
+    start = {"first": 1, "previous": n - 1}.get(policy.init) if n > 1 else None
+    budget = family.budget(config, size, equal_steps=policy.budget == "steps" and n > 1)
+    model = family.fit(
+        items,
+        config=config,
+        weights=weights,
+        budget=budget,
+        init=None if start is None else initial(start),
+        validation=data.validation,
+        observer=observer,
+        rng=Streams(("fit", *cell.fitted(n)), seeds),
+    )
+    facts = {
+        "generation": n,
+        "plan": policies.describe(policy, n, size),
+        "items": len(items),
+        "real_fraction": items.real_fraction().tolist(),
+        "training_sha256": items.sha256(),
+    }
+    return Turn(model, facts)
+
+
+def draw(cell: Cell, k: int, count: int, *, model, family, data, sampler, seeds, size: int, parts=None) -> Items:
+    """Sample at least ``count`` items from model ``k``, in parts of ``size`` that are seeded one by one.
+
+    Whoever needs more of them begins with the same ones. A family that samples sufficient statistics (``BY_PART`` is
+    False) draws them at once.
+
+    Args:
+        parts: draw these parts only; all that ``count`` needs by default.
+    """
+    by_part = getattr(family, "BY_PART", True)
+    step = size if by_part else count
+    out = []
+    for part in parts if parts is not None else range(-(-count // step)):
+        rng = Streams(("sample", *cell.sampled(k), part), seeds)
+        drawn = family.sample(model, data.contexts(step, rng), sampler, rng)
+        out.append(drawn.labelled(k, part * step))
+    items = type(out[0]).concat(out)
+    if len(items) == 0:
+        raise TrainingError(f"model {k} of {cell} gave no samples")
+    return items
+
+
+def selected(items: Items, selector: Selector, cell: Cell, k: int, count: int, seeds) -> Items:
+    """Keep ``count`` of the items drawn from model ``k``."""
+    return selection.select(selector, items, count, Streams(("select", *cell.sampled(k), cell.selector), seeds))
+
+
+def run_chain(
+    cell: Cell, size: int, generations: int, *, policy, family, config, data, sampler, selector, seeds
+) -> Iterator[tuple[Turn, dict[str, np.ndarray], Items]]:
+    """Run a whole chain in memory, seeds side by side; yield each generation's turn, test metrics and samples.
+
+    Args:
+        cell: names of data set, recipe, policy, sampler, selector.
+        size: N.
+        generations: how many.
+        policy, family, config, data, sampler, selector: what the names stand for.
+        seeds: one per chain; chain s gives the same numbers alone and beside others.
+
+    Yields:
+        (turn, {metric: (S, ...)}, samples).
+    """
+    samples: dict[int, Items] = {}
+    models: dict[int, Any] = {}
+    reads = policies.reads(policy, generations, size)
+
+    def read(source: Source, count: int) -> Items:
+        if source.kind == "synthetic":
+            return selected(samples[source.index], selector, cell, source.index, count, seeds)
+        return (data.real() if source.kind == "real" else data.fresh(source.index)).first(count)
+
+    for n in range(1, generations + 1):
+        made = turn(
+            cell, n, size, policy=policy, family=family, config=config, data=data, read=read,
+            initial=models.__getitem__, seeds=seeds,
+        )  # fmt: skip
+        if policy.init == "previous" or (policy.init == "first" and n == 1):
+            models.clear()
+            models[n] = made.model
+        metrics = family.evaluate(made.model, data.test, Streams(("evaluate", *cell.fitted(n)), seeds))
+        count = selection.pool(selector, max(size, reads.get(n, (0, 0))[0]))
+        drawn = draw(
+            cell, n, count, model=made.model, family=family, data=data, sampler=sampler, seeds=seeds, size=size
+        )
+        samples[n] = drawn
+        samples = {k: items for k, items in samples.items() if k in reads and reads[k][1] > n}
+        yield made, metrics, drawn
