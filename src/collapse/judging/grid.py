@@ -1,0 +1,160 @@
+"""From claims to rows: which cells of a scale's grid each claim needs, and why it is not judged where they are absent.
+
+The grid is the config's ``cells`` (a job per generation) and ``chains`` (whole chains in memory), both block name ->
+lists of names. The workflow's input functions read it from here, so neither pandas nor scipy is imported.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from collapse.config import Selection
+from collapse.errors import CollapseError, ConfigError, unknown
+from collapse.judging.claims import KEYS, PER, SEEDS, Claim, parse
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """What a claim needs at one scale: one dict per policy, or none and the ``reason``."""
+
+    needs: tuple[dict[str, Any], ...]
+    reason: str | None = None
+
+
+class _AbsentError(Exception):
+    """The claim's rows are not in this scale's grid."""
+
+
+def blocks(config) -> dict[str, dict[str, Any]]:
+    """Return the config's blocks of ``cells`` and ``chains`` in one form: KEYS -> names, ``seeds``, ``generations``.
+
+    Chains run in memory and have neither sampler nor selector in their key: these are None.
+
+    Args:
+        config: a checked `collapse.config.Config`, or a mapping with the same ``cells`` and ``chains``.
+
+    Raises:
+        ConfigError: a block is in both.
+    """
+    if not isinstance(config, dict):
+        config = config.model_dump(include={"cells", "chains"})
+    cells, chains = config.get("cells") or {}, config.get("chains") or {}
+    for name in cells:
+        if name in chains:
+            raise ConfigError(f"block {name!r} is in cells and in chains: rename one")
+    out = {}
+    for name, block in cells.items():
+        names = {key: list(block[key]) for key in KEYS}
+        out[name] = {**names, "seeds": list(block["seed"]), "generations": block["generations"]}
+    for name, block in chains.items():
+        names = {key: list(block[key]) if key in block else [None] for key in KEYS}
+        out[name] = {**names, "seeds": list(range(block["seeds"])), "generations": block["generations"]}
+    return out
+
+
+def split(claims: Iterable[Claim], config) -> tuple[Claim, ...]:
+    """Return one claim per recipe (or dataset) of this scale for each claim that asks for it, the others as they are.
+
+    The part's name is appended to the id. A claim without any recipe here stays whole; `resolve` says why.
+    """
+    grid, out = blocks(config), []
+    for claim in claims:
+        listed = [name for b in claim.rows.block if b in grid for name in grid[b][claim.per]] if claim.per else []
+        wanted = claim.rows.names.get(claim.per, listed)
+        parts = [name for name in dict.fromkeys(listed) if name in wanted]
+        for name in parts:
+            rows = replace(claim.rows, names={**claim.rows.names, claim.per: (name,)})
+            published = claim.published.get(name) if isinstance(claim.published, dict) else claim.published
+            out.append(replace(claim, id=f"{claim.id}.{name}", rows=rows, per=None, published=published))
+        if not parts:
+            out.append(replace(claim, published=None) if isinstance(claim.published, dict) else claim)
+    return tuple(out)
+
+
+def resolve(claim: Claim, config) -> Resolution:
+    """Return what a claim (after `split`) needs at this scale.
+
+    Each need is a dict: ``block``, the KEYS (sampler and selector None for chains), ``seeds``, the list of those that
+    all the claim's policies have, and ``generations``, a list. There is none, and a reason, where the claim is not
+    judged at this scale: a block, policy, recipe, ... or generation is not in the grid, or there are too few seeds.
+
+    Raises:
+        ConfigError: the claim selects several datasets, recipes, samplers or selectors.
+    """
+    grid = blocks(config)
+    try:
+        found = [_cell(claim, policy, grid) for policy in claim.rows.names["policy"]]
+        for key in KEYS:
+            if key != "policy" and len(names := sorted({str(cell[key]) for cell, _ in found})) > 1:
+                raise ConfigError(f"claim {claim.id!r} compares rows of different {key}: {', '.join(names)}")
+        last = min(block["generations"] for _, block in found)
+        if claim.statistic.last > last:
+            raise _AbsentError(f"needs generation {claim.statistic.last}, this scale ends at {last}")
+        seeds = [s for s in found[0][1]["seeds"] if all(s in block["seeds"] for _, block in found)]
+        if len(seeds) < (least := SEEDS[claim.test.kind]):
+            raise _AbsentError(f"{len(seeds)} seed(s) at this scale, the {claim.test.kind} test needs {least}")
+    except _AbsentError as absent:
+        return Resolution((), str(absent))
+    ends = {"seeds": sorted(seeds), "generations": claim.statistic.generations}
+    return Resolution(tuple({**cell, **ends} for cell, _ in found))
+
+
+def _cell(claim: Claim, policy: str, grid: dict[str, dict]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The one cell of ``policy`` that the claim selects, and its block (the first listed that has the policy)."""
+    there = [name for name in claim.rows.block if name in grid]
+    if not there:
+        raise _AbsentError(f"block {' or '.join(claim.rows.block)} is not in this scale's grid")
+    name = next((name for name in there if policy in grid[name]["policy"]), None)
+    if name is None:
+        raise _AbsentError(f"policy {policy} is not in block {' or '.join(there)} of this scale's grid")
+    block, cell = grid[name], {"block": name, "policy": policy}
+    for key in KEYS:
+        if key == "policy":
+            continue
+        names = [value for value in block[key] if value in claim.rows.names.get(key, block[key])]
+        if not names:
+            wanted = " or ".join(claim.rows.names.get(key, ()))
+            raise _AbsentError(f"{key} {wanted} of policy {policy} is not in this scale's grid")
+        if len(names) > 1:
+            hint = f", or split the claim with 'per: {key}'" if key in PER else ""
+            raise ConfigError(f"claim {claim.id!r} selects several of {key} ({', '.join(names)}): name one{hint}")
+        cell[key] = names[0]
+    return cell, block
+
+
+def needs(claim: Claim, config) -> list[dict[str, Any]]:
+    """Return what a claim needs at this scale, recipe by recipe, as in `resolve`; empty where it is not judged."""
+    return [need for part in split([claim], config) for need in resolve(part, config).needs]
+
+
+def selections(path: str | Path, config) -> list[Selection]:
+    """Return the selections of the config that hold the rows of a file of claims, each once. Raises ConfigError."""
+    out = []
+    for need in (need for claim in parse(path) for need in needs(claim, config)):
+        axes = {key: [need[key]] for key in KEYS if need[key] is not None}
+        seeds = {"seed": need["seeds"]} if need["sampler"] is not None else {}
+        if (selection := Selection(block=need["block"], **axes, **seeds)) not in out:
+            out.append(selection)
+    return out
+
+
+def check(claims: Iterable[Claim], vocabulary: dict[str, Iterable[str]]) -> None:
+    """Check the names in claims against those of all scales; a misspelt one would else pass as not judged.
+
+    Args:
+        claims: the claims.
+        vocabulary: ``block`` or a key of KEYS -> every name that some scale knows; absent keys are not checked.
+
+    Raises:
+        ConfigError: a name is unknown; the nearest valid one is given.
+    """
+    valid = {key: set(names) for key, names in vocabulary.items()}
+    for key in valid:
+        if key not in ("block", *KEYS):
+            raise CollapseError(f"no names of {key!r} stand in claims")
+    for claim in claims:
+        for key, names in {"block": claim.rows.block, **claim.rows.names}.items():
+            for name in names:
+                if key in valid and name not in valid[key]:
+                    raise unknown(f"{key} in claim {claim.id!r}", name, valid[key])
