@@ -1,0 +1,1 @@
+"""What is fitted: a file per family, each with ``Config``, ``fit``, ``sample``, ``evaluate``, ``save``, ``load``."""
