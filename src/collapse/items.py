@@ -109,6 +109,9 @@ class Items:
 
     def take(self, index: np.ndarray) -> "Items":
         """Return the items ``index``, shape (S, n), chain by chain."""
+        index = np.ascontiguousarray(
+            index
+        )  # so are the items: sums over them do not depend on how many chains there are
 
         def pick(value):
             if value is None:

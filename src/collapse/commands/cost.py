@@ -1,0 +1,141 @@
+"""`collapse cost`: the ledger. What a scale costs before it runs, from measured rates; and what its run recorded."""
+
+import csv
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+from collapse import config as configs
+from collapse import grid, paths, policies, store
+from collapse.config import Config
+from collapse.errors import DataError
+
+# Measured on one core of an AMD EPYC server, torch 2.13.0, one thread; `collapse bench` prints them for another machine.
+START = {"prepare": 1.0, "fit_first": 2.0, "fit": 2.0, "sample": 2.0, "measure": 2.0, "simulate": 1.0, "figure": 3.5}
+START |= {"runs": 2.0, "judge": 6.0}
+"""CPU seconds of a job before and around its work."""
+TRAIN, SAMPLE, EVALUATE = 18e9, 4e9, 20e9
+"""Floating-point operations a second of a small transformer: 6 P a token in training, 2 P in sampling and evaluation."""
+PER_STORY = 1.5e-3
+"""Seconds to measure one sampled story."""
+SIMULATE = 4e-9
+"""Seconds for each chain, generation and d * d * T of a linear regression grid, and the rows it draws."""
+TOKENS = {"embedded": 60, "local": 220, "hub": 220}
+"""Tokens of a story where the data are not prepared yet."""
+
+
+def parameters(recipe: dict, vocabulary: int) -> int:
+    """Return the number of parameters of a GPT-2 with tied embeddings."""
+    h, layers = recipe["hidden"], recipe["layers"]
+    return vocabulary * h + recipe.get("positions", 1024) * h + layers * (12 * h * h + 13 * h) + 2 * h
+
+
+def tokens(config: Config, dataset: str) -> float:
+    """Return the mean number of predicted tokens of a story: measured where the data are prepared, else a default."""
+    try:
+        facts = store.read_json(Path("results", config.scale, paths.DATA_FACTS.format(dataset=dataset)))
+        return facts["tokens"]["mean"] + 1
+    except (DataError, KeyError, TypeError):
+        return TOKENS[config.datasets[dataset].get("source", "embedded")]
+
+
+def weigh(config: Config, rule: str, w: dict) -> float:
+    """Return the expected core-seconds of a job.
+
+    Args:
+        config: the scale.
+        rule: name of the rule.
+        w: its wildcards; numbers may be strings.
+    """
+    seconds = START.get(rule, 1.0)
+    if rule == "simulate":
+        return seconds + _simulation(config, w)
+    if rule not in ("fit_first", "fit", "sample", "measure") or "hidden" not in configs.recipe(config, w["recipe"]):
+        return seconds
+    recipe, data = configs.recipe(config, w["recipe"]), config.datasets[w["dataset"]]
+    size, mean = data["train"], tokens(config, w["dataset"])
+    work = parameters(recipe, data["vocabulary"]) * mean
+    if rule == "measure":
+        return seconds + PER_STORY * size * next(s.generations for s in grid.series(config) if _same(s.names, w))
+    if rule in ("fit", "fit_first"):
+        items, n, drawn = size, int(w.get("n", 1)), 0
+        if rule == "fit":
+            rule_, last = grid.policy(config, w["policy"]), configs.series(config)[_key(w)]
+            drawn = policies.drawn(rule_, n, last, size)
+            if rule_.budget == "epochs":
+                items = sum(share.count for share in policies.plan(rule_, n, size))
+        points = len(recipe.get("evaluations", [])) * (config.curve_items or data["test"]) + data["test"]
+        fitted = 6 * work * items * recipe["epochs"] / TRAIN + 2 * work * points / EVALUATE
+        return seconds + fitted + 2 * work * drawn / SAMPLE
+    return seconds + 2 * work * size / SAMPLE
+
+
+def _simulation(config: Config, w: dict) -> float:
+    entry, chain = config.datasets[w["dataset"]], grid.chains(config)[w["dataset"], w["recipe"], w["policy"]]
+    sizes = entry.get("T", 1)
+    sizes, designs = sizes if isinstance(sizes, list) else [sizes], len(entry.get("design", [0]))
+    d, rule = entry.get("d", 1), config.policies[w["policy"]]["kind"]
+    each = sum((t if rule == "accumulate_subsample" else d) * (d + 40) + 4000 for t in sizes)
+    return SIMULATE * each * designs * chain["seeds"] * chain["generations"] * 4
+
+
+def _key(w: dict) -> tuple:
+    return tuple(int(w[a]) if a == "seed" else w[a] for a in configs.SERIES)
+
+
+def _same(names: dict, w: dict) -> bool:
+    return all(str(names[a]) == str(w[a]) for a in configs.SERIES)
+
+
+def weigher(path: Path) -> Callable[[str, dict[str, str]], float | None]:
+    """Return (rule, wildcards) -> expected seconds for the scale of a config; None for what is not in its grid."""
+    config = configs.load(path)
+
+    def seconds(rule: str, wildcards: dict[str, str]) -> float | None:
+        try:
+            return weigh(config, rule, wildcards)
+        except (KeyError, StopIteration):
+            return None
+
+    return seconds
+
+
+def recorded(config: Config) -> dict[str, tuple[int, float, float]]:
+    """Return rule -> (jobs, CPU seconds, largest memory in MiB) of what the benchmarks of a run recorded."""
+    found: dict[str, list[dict]] = defaultdict(list)
+    root = Path("results", config.scale, "benchmarks")
+    for path in sorted(root.rglob("*.tsv")):
+        rule = path.relative_to(root).parts[0].removesuffix(".tsv")
+        rule = {"chains": "simulate", "figures": "figure"}.get(rule, rule)
+        with path.open(newline="") as file:
+            found[rule] += list(csv.DictReader(file, delimiter="\t"))
+
+    def number(text: str) -> float:
+        return float(text) if text not in ("", "-", "NA") else 0.0
+
+    return {
+        rule: (len(rows), sum(number(r["cpu_time"]) for r in rows), max(number(r["max_rss"]) for r in rows))
+        for rule, rows in found.items()
+    }
+
+
+def cost(path: Path) -> str:
+    """Return the ledger of a scale as a table: jobs, expected core-seconds, and what a run recorded beside it."""
+    config = configs.load(path)
+    jobs, seconds, done = Counter(), Counter(), recorded(config)
+    for rule, wildcards in grid.jobs(config):
+        jobs[rule] += 1
+        seconds[rule] += weigh(config, rule, wildcards)
+    lines = [f"{'rule':<12}{'jobs':>6}{'core-seconds':>14}{'recorded jobs':>15}{'core-seconds':>14}{'peak MiB':>10}"]
+    for rule in jobs:
+        ran, cpu, peak = done.get(rule, (0, 0.0, 0.0))
+        lines.append(f"{rule:<12}{jobs[rule]:>6}{seconds[rule]:>14,.0f}{ran:>15}{cpu:>14,.0f}{peak:>10,.0f}")
+    ran = [done.get(rule, (0, 0.0, 0.0)) for rule in jobs]
+    peak = max((r[2] for r in ran), default=0.0)
+    total = f"{'all':<12}{sum(jobs.values()):>6}{sum(seconds.values()):>14,.0f}"
+    lines.append(total + f"{sum(r[0] for r in ran):>15}{sum(r[1] for r in ran):>14,.0f}{peak:>10,.0f}")
+    starts = sum(START.get(rule, 1.0) * count for rule, count in jobs.items())
+    lines.append(f"start-up is {starts / sum(seconds.values()):.0%} of the expected core-seconds")
+    if config.scale == "paper":
+        lines.append("core-seconds are of one CPU core; the paper's scale is meant for GPUs")
+    return "\n".join(lines)

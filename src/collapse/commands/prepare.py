@@ -1,0 +1,26 @@
+"""`collapse prepare`: a data set's splits on disk."""
+
+import time
+from pathlib import Path
+
+from collapse import paths, store
+from collapse.commands.settings import dataset_config, provenance
+
+
+def prepare(root: Path, dataset: str, entry: dict) -> None:
+    """Write ``data.safetensors``, ``facts.json`` and ``provenance.json`` of a data set.
+
+    Args:
+        root: ``results/<scale>``.
+        dataset: its name.
+        entry: its entry of the config.
+
+    Raises:
+        CollapseError: the data cannot be read, or are not what the entry says.
+    """
+    started = time.time()
+    module, config = dataset_config(entry)
+    arrays, facts = module.prepare(config, dataset)
+    store.save_arrays(root / paths.DATA.format(dataset=dataset), arrays)
+    store.write_json(root / paths.DATA_FACTS.format(dataset=dataset), {"dataset": dataset, "entry": entry, **facts})
+    store.write_json((root / paths.DATA.format(dataset=dataset)).with_name("provenance.json"), provenance(started))

@@ -1,0 +1,309 @@
+"""The config: read, checked, expanded to the grid. An unknown name is an error that gives the nearest valid one.
+
+Standard library and pydantic; families and data sets are checked by the field names of their ``Config`` without being
+imported, so that the workflow parses in a fraction of a second.
+"""
+
+from collections.abc import Iterable
+from itertools import product
+from math import inf
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from collapse import digest, policies, selection
+from collapse.errors import ConfigError, DataError, unknown
+
+NAME = r"^[A-Za-z][A-Za-z0-9_.]*$"
+RESERVED = {"policies": ("real",)}  # generation 1 lies in the folder real/
+Names = list[str]
+SERIES = ("dataset", "recipe", "policy", "sampler", "selector", "seed")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Block(_Strict):
+    """Cells whose generations are persisted one by one: the product of the lists."""
+
+    dataset: Names
+    recipe: Names
+    policy: Names
+    sampler: Names
+    selector: Names = ["all"]
+    seed: list[Annotated[int, Field(ge=0)]]
+    generations: int = Field(ge=1)
+
+
+class Chains(_Strict):
+    """Chains that run in memory, ``seeds`` of them side by side: the product of the lists."""
+
+    dataset: Names
+    recipe: Names
+    policy: Names
+    seeds: int = Field(ge=1)
+    generations: int = Field(ge=1)
+
+
+class Selection(_Strict):
+    """Rows that a figure or a claim needs: a block of the config, filtered. ``all`` is every value of the block."""
+
+    block: str
+    dataset: Names | Literal["all"] = "all"
+    recipe: Names | Literal["all"] = "all"
+    policy: Names | Literal["all"] = "all"
+    sampler: Names | Literal["all"] = "all"
+    selector: Names | Literal["all"] = "all"
+    seed: list[int] | Literal["all"] = "all"
+
+
+class Figure(_Strict):
+    """A figure or a table: the rows it needs and what its script is told."""
+
+    rows: list[Selection] = []
+    options: dict[str, Any] = {}
+    extra: list[Literal["curves.parquet", "examples.json"]] = []
+
+
+class Gate(_Strict):
+    """A bound that generation 1 must keep before any claim on a block is judged."""
+
+    statement: str
+    block: str
+    metric: str
+    against: str | None = None
+    recipe: str | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+
+
+class Config(_Strict):
+    """The whole config of a scale. See config/README.md for every key."""
+
+    scale: str = Field(pattern=NAME)
+    device: Literal["cpu", "cuda"] = "cpu"
+    datasets: dict[str, dict[str, Any]]
+    recipes: dict[str, dict[str, Any]]
+    policies: dict[str, dict[str, Any]]
+    samplers: dict[str, dict[str, Any]]
+    selectors: dict[str, dict[str, Any]]
+    cells: dict[str, Block] = {}
+    chains: dict[str, Chains] = {}
+    figures: dict[str, dict[str, Figure]]
+    gates: dict[str, Gate] = {}
+    claims: Names = []
+    curve_items: int | None = Field(default=None, ge=1)
+
+
+def _message(error: ValidationError, raw: dict) -> ConfigError:
+    errors = error.errors()
+    # a misspelt key is unknown, and the one that was meant is missing: say the former
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
+    where, name = ".".join(str(p) for p in first["loc"]), str(first["loc"][-1]) if first["loc"] else ""
+    if first["type"] == "extra_forbidden":
+        models = {"cells": Block, "chains": Chains, "figures": Figure, "rows": Selection, "gates": Gate}
+        model = next((models[p] for p in reversed(first["loc"]) if p in models), Config)
+        model = Selection if "rows" in first["loc"] else model
+        return ConfigError(f"config {where}: {unknown('key', name, model.model_fields)}")
+    if first["type"] == "missing":
+        return ConfigError(f"config {where}: this key is missing")
+    return ConfigError(f"config {where}: {first['msg']}, got {first['input']!r}")
+
+
+def _check_names(what: str, entries: Iterable[str]) -> None:
+    import re
+
+    for name in entries:
+        if not re.fullmatch(NAME.removesuffix("$"), name):
+            raise ConfigError(f"{what} {name!r}: names are letters, digits, '_' and '.', and begin with a letter")
+        if name in RESERVED.get(what, ()):
+            raise ConfigError(f"{what} {name!r}: this name is taken: choose another")
+
+
+def _check_options(what: str, name: str, entry: dict, module: str, extra: tuple[str, ...], cls: str = "Config") -> None:
+    for option in entry:
+        valid = (*digest.dataclass_fields(module, cls), *extra)
+        if option not in valid:
+            raise ConfigError(f"{what} {name!r}: {unknown('option', option, valid)}")
+
+
+def available(folder: str) -> list[str]:
+    """Return the names of the modules in a folder of the package that hold a ``Config``: families or datasets."""
+    found = []
+    for path in sorted((digest.SOURCE / folder).glob("*.py")):
+        try:
+            digest.dataclass_fields(f"collapse.{folder}.{path.stem}")
+        except LookupError:
+            continue
+        found.append(path.stem)
+    return found
+
+
+def recipe(config: Config, name: str) -> dict[str, Any]:
+    """Return a recipe's entry with what it inherits from its ``base``."""
+    entry = dict(config.recipes[name])
+    base = entry.pop("base", None)
+    if base is None:
+        return entry
+    if base not in config.recipes:
+        raise ConfigError(f"recipe {name!r}: {unknown('base', str(base), config.recipes)}")
+    if "base" in config.recipes[base]:
+        raise ConfigError(f"recipe {name!r}: base {base!r} has a base itself: name that one")
+    return {**config.recipes[base], **entry}
+
+
+def check(raw: dict[str, Any]) -> Config:
+    """Check a config and return it.
+
+    Raises:
+        ConfigError: an unknown key, policy, family, data set, sampler, selector, block, or an option out of range.
+    """
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        raise _message(error, raw) from None
+    for what in ("datasets", "recipes", "policies", "samplers", "selectors", "cells", "chains", "gates"):
+        _check_names(what, getattr(config, what))
+    for name, entry in config.policies.items():
+        policies.parse(name, entry)
+    for name, entry in config.selectors.items():
+        selection.parse(name, entry)
+    for name, entry in config.samplers.items():
+        if entry:
+            _check_options("sampler", name, entry, "collapse.families.decoding", (), "Sampler")
+            heat = entry.get("temperature", 1.0)
+            if isinstance(heat, bool) or not isinstance(heat, int | float) or not 0 < heat < inf:
+                raise ConfigError(f"sampler {name!r}: temperature must be a positive number, got {heat!r}")
+    for name, entry in config.datasets.items():
+        kind = entry.get("kind")
+        if kind not in available("datasets"):
+            raise unknown(f"kind of dataset {name!r}", str(kind), available("datasets"))
+        _check_options("dataset", name, entry, f"collapse.datasets.{kind}", ("kind",))
+    for name in config.recipes:
+        entry = recipe(config, name)
+        if entry.get("family") not in available("families"):
+            raise unknown(f"family of recipe {name!r}", str(entry.get("family")), available("families"))
+        _check_options("recipe", name, entry, f"collapse.families.{entry['family']}", ("family",))
+    for name, block in {**config.cells, **config.chains}.items():
+        for axis in ("dataset", "recipe", "policy", "sampler", "selector"):
+            valid = getattr(config, {"policy": "policies"}.get(axis, f"{axis}s"))
+            for value in getattr(block, axis, []):
+                if value not in valid:
+                    raise ConfigError(f"block {name!r}: {unknown(axis, value, valid)}")
+    if both := set(config.cells) & set(config.chains):
+        raise ConfigError(f"block {both.pop()!r} is named twice: under cells and under chains")
+    _check_shards(config)
+    series(config)
+    for paper, figures in config.figures.items():
+        for name, figure in figures.items():
+            for rows in figure.rows:
+                try:
+                    resolve(config, rows)
+                except ConfigError as error:
+                    raise ConfigError(f"figure {paper}/{name}: {error}") from None
+    for name, gate in config.gates.items():
+        for block in (gate.block, gate.against):
+            if block is not None and block not in config.cells:
+                raise ConfigError(f"gate {name!r}: {unknown('block', block, config.cells)}")
+        if gate.recipe is not None and gate.recipe not in config.recipes:
+            raise ConfigError(f"gate {name!r}: {unknown('recipe', gate.recipe, config.recipes)}")
+        if gate.at_least is None and gate.at_most is None:
+            raise ConfigError(f"gate {name!r} bounds nothing: give at_least or at_most")
+    return config
+
+
+def _check_shards(config: Config) -> None:
+    """Fresh real data must have been cut before generation 1; otherwise it would silently be D_1 again."""
+    for name, block in {**config.cells, **config.chains}.items():
+        for dataset, policy in product(block.dataset, block.policy):
+            entry = config.datasets[dataset]
+            size, has = entry.get("train"), digest.dataclass_fields(f"collapse.datasets.{entry['kind']}")
+            if name in config.cells and "train" not in has:
+                raise ConfigError(f"block {name!r}: dataset {dataset!r} runs in memory: put the block under `chains`")
+            if name in config.cells and not (type(size) is int and size > 0):
+                raise ConfigError(f"block {name!r}: dataset {dataset!r} must say what N is: set its `train`")
+            if "shards" not in has:
+                continue  # a source without end
+            parsed, cut = policies.parse(policy, config.policies[policy]), entry.get("shards", 1)
+            plans = [policies.sources(parsed, n, size or 1000) for n in range(1, block.generations + 1)]
+            last = max((s.index for sources in plans for s in sources if s.kind == "fresh"), default=0)
+            if last > cut:
+                raise ConfigError(
+                    f"block {name!r}: policy {policy!r} needs {last} disjoint real shards, dataset {dataset!r} has "
+                    f"{cut}: raise its `shards` or lower `generations`"
+                )
+
+
+def resolve(config: Config, rows: Selection) -> list[dict[str, Any]]:
+    """Expand a selection.
+
+    Returns:
+        One dict a series ({dataset, recipe, policy, sampler, selector, seed}, and generations), or one a file of chains
+        ({dataset, recipe, policy}, and seeds and generations).
+
+    Raises:
+        ConfigError: unknown block, or a filter value that the block does not have.
+    """
+    blocks = {**config.cells, **config.chains}
+    if rows.block not in blocks:
+        raise unknown("block", rows.block, blocks)
+    block = blocks[rows.block]
+    axes = [a for a in SERIES if a in type(block).model_fields]
+    values = {}
+    for axis in SERIES:
+        wanted, has = getattr(rows, axis), getattr(block, axis, None)
+        if axis not in axes:
+            if wanted != "all":
+                raise ConfigError(f"block {rows.block!r} has no {axis}")
+            continue
+        for value in [] if wanted == "all" else wanted:
+            if value not in has:
+                raise ConfigError(f"block {rows.block!r}: {unknown(axis, value, has)}")
+        values[axis] = has if wanted == "all" else wanted
+    rest = {k: getattr(block, k) for k in ("seeds", "generations") if k in type(block).model_fields}
+    return [{**dict(zip(values, combination, strict=True)), **rest} for combination in product(*values.values())]
+
+
+def series(config: Config) -> dict[tuple, int]:
+    """Return every persisted series, (dataset, recipe, policy, sampler, selector, seed) -> generations.
+
+    Raises:
+        ConfigError: two blocks give one series different lengths.
+    """
+    found: dict[tuple, int] = {}
+    for name in config.cells:
+        for cell in resolve(config, Selection(block=name)):
+            key = tuple(cell[a] for a in SERIES)
+            if found.setdefault(key, cell["generations"]) != cell["generations"]:
+                raise ConfigError(f"block {name!r} gives {'/'.join(map(str, key))} another number of generations")
+    return found
+
+
+def load(path: str | Path) -> Config:
+    """Read and check a scale's YAML file; policies.yaml beside it is what all scales share, as in the workflow.
+
+    Raises:
+        DataError: a file cannot be read.
+        ConfigError: it is not valid YAML, or wrong.
+    """
+    shared = Path(path).with_name("policies.yaml")
+    raw = _read(shared) if shared.is_file() else {}
+    for key, value in _read(Path(path)).items():  # two levels, as Snakemake merges them
+        both = isinstance(value, dict) and isinstance(raw.get(key), dict)
+        raw[key] = {**raw[key], **value} if both else value
+    return check(raw)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} must hold a mapping of keys")
+    return raw

@@ -1,0 +1,102 @@
+"""Digests of code: of the syntax trees, without comments and docstrings, of a module and all that it imports.
+
+A rule carries the digest of what it runs, so that an edit re-runs what depends on it and a comment re-runs nothing.
+Standard library only; nothing is imported, files are parsed.
+"""
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+SOURCE = Path(__file__).parent
+
+
+def _path(module: str, source: Path) -> Path | None:
+    base = source.joinpath(*module.split(".")[1:])
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+def _is_text(node: ast.AST) -> bool:
+    """Whether a statement is a bare string: a docstring, or the note below a constant."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _strip(tree: ast.AST) -> ast.AST:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [line for line in node.body if not _is_text(line)]
+    return tree
+
+
+@cache
+def _parsed(path: Path) -> ast.Module:
+    return _strip(ast.parse(path.read_bytes(), filename=str(path)))
+
+
+@cache
+def _dumped(path: Path) -> str:
+    return ast.dump(_parsed(path))
+
+
+@cache
+def _imports(path: Path, source: Path) -> frozenset[str]:
+    found = set()
+    for node in ast.walk(_parsed(path)):
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return frozenset(name for name in found if name.split(".")[0] == "collapse" and _path(name, source))
+
+
+def modules(*names: str, source: Path = SOURCE) -> list[str]:
+    """Return the named modules and all modules of the package that they import, directly or not, sorted.
+
+    Raises:
+        FileNotFoundError: a named module does not exist.
+    """
+    seen, todo = set(), list(names)
+    while todo:
+        name = todo.pop()
+        path = _path(name, source)
+        if path is None:
+            raise FileNotFoundError(f"no module {name}")
+        if name not in seen:
+            seen.add(name)
+            todo += _imports(path, source)
+    return sorted(seen)
+
+
+def code(*names: str, source: Path = SOURCE) -> str:
+    """Return the digest (16 hexadecimal characters) of modules and of all that they import."""
+    total = hashlib.sha256()
+    for name in modules(*names, source=source):
+        total.update(f"{name}\n{_dumped(_path(name, source))}\n".encode())
+    return total.hexdigest()[:16]
+
+
+def script(path: str | Path, source: Path = SOURCE) -> str:
+    """Return the digest of a script outside the package and of the package's modules that it imports."""
+    path = Path(path).resolve()
+    tree = hashlib.sha256(_dumped(path).encode()).hexdigest()[:16]
+    return tree + code(*_imports(path, source), source=source)
+
+
+def dataclass_fields(module: str, name: str = "Config", source: Path = SOURCE) -> list[str]:
+    """Return the field names of a dataclass without importing its module: settings are checked before torch loads.
+
+    Raises:
+        FileNotFoundError: no such module.
+        LookupError: no such class in it.
+    """
+    path = _path(module, source)
+    if path is None:
+        raise FileNotFoundError(f"no module {module}")
+    for node in _parsed(path).body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return [n.target.id for n in node.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)]
+    raise LookupError(f"no class {name} in {module}")

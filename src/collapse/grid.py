@@ -1,0 +1,91 @@
+"""The jobs of a scale: which generations read which samples, and every job that the workflow will run.
+
+The workflow's input functions and the ledger (`collapse cost`) use the same functions. Standard library and pydantic.
+"""
+
+from dataclasses import dataclass
+from math import ceil
+
+from collapse import config as configs
+from collapse import policies, selection
+from collapse.config import SERIES, Config, Selection
+from collapse.policies import Policy
+
+
+@dataclass(frozen=True)
+class Series:
+    """One persisted chain: its names, and how many generations it has."""
+
+    names: dict
+    generations: int
+
+
+def size(config: Config, dataset: str) -> int:
+    """N, the number of items of generation 1."""
+    return config.datasets[dataset]["train"]
+
+
+def policy(config: Config, name: str) -> Policy:
+    """The policy of a name."""
+    return policies.parse(name, config.policies[name])
+
+
+def parts(config: Config, names: dict, n: int) -> dict[int, int]:
+    """Return model -> parts of N items that generation ``n`` of a chain reads of its samples."""
+    total, rule = size(config, names["dataset"]), policy(config, names["policy"])
+    selector = selection.parse(names["selector"], config.selectors[names["selector"]])
+    found: dict[int, int] = {}
+    for share in policies.plan(rule, n, total):
+        for source in share.sources:
+            if source.kind == "synthetic":
+                wanted = ceil(selection.pool(selector, policies.needs(share, total)) / total)
+                found[source.index] = max(wanted, found.get(source.index, 0))
+    return found
+
+
+def starts_from(config: Config, names: dict, n: int) -> int | None:
+    """Return the generation whose model generation ``n`` starts from, or None."""
+    return {"first": 1, "previous": n - 1}.get(policy(config, names["policy"]).init) if n > 1 else None
+
+
+def series(config: Config) -> list[Series]:
+    """Return every persisted chain of a scale."""
+    return [Series(dict(zip(SERIES, key, strict=True)), last) for key, last in configs.series(config).items()]
+
+
+def chains(config: Config) -> dict[tuple[str, str, str], dict[str, int]]:
+    """Return (dataset, recipe, policy) -> {seeds, generations} of every file of chains, the largest of all blocks."""
+    found: dict[tuple[str, str, str], dict[str, int]] = {}
+    for name in config.chains:
+        for cell in configs.resolve(config, Selection(block=name)):
+            here = found.setdefault((cell["dataset"], cell["recipe"], cell["policy"]), {"seeds": 0, "generations": 0})
+            here.update({k: max(here[k], cell[k]) for k in here})
+    return found
+
+
+def jobs(config: Config) -> list[tuple[str, dict]]:
+    """Return (rule, wildcards) of every job that builds the whole scale from nothing."""
+    found: dict[tuple, tuple[str, dict]] = {}
+
+    def add(rule: str, **wildcards):
+        found.setdefault((rule, *wildcards.values()), (rule, wildcards))
+
+    for chain in series(config):
+        names = chain.names
+        shared = {k: names[k] for k in ("dataset", "recipe", "seed")}
+        add("prepare", dataset=names["dataset"])
+        add("fit_first", **shared)
+        needed = [parts(config, names, n).get(1, 0) for n in range(2, chain.generations + 1)]
+        for part in range(max([1, *needed])):
+            add("sample", **shared, sampler=names["sampler"], part=part)
+        for n in range(2, chain.generations + 1):
+            add("fit", **names, n=n)
+        add("measure", **names)
+    for dataset, recipe, rule in chains(config):
+        add("simulate", dataset=dataset, recipe=recipe, policy=rule)
+    for paper, figures in config.figures.items():
+        for figure in figures:
+            add("figure", paper=paper, figure=figure)
+    add("runs")
+    add("judge")
+    return list(found.values())

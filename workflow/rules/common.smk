@@ -1,0 +1,171 @@
+# All functions of the workflow. Paths, plans and the grid come from the library: the DAG and the code cannot disagree.
+import json
+import re
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(workflow.basedir, "src")))
+sys.setrecursionlimit(20_000)  # a chain deeper than 478 jobs would be reported as a cyclic dependency
+
+from collapse import config as checked
+from collapse import digest, grid, judging, paths, policies
+from collapse.errors import CollapseError
+
+try:
+    CONFIG = checked.check({k: v for k, v in config.items()})
+except CollapseError as error:
+    raise WorkflowError(str(error))
+
+ROOT = f"results/{CONFIG.scale}"
+SERIES = checked.series(CONFIG)
+CHAINS = grid.chains(CONFIG)
+
+
+def at(*parts):
+    """A path under results/<scale>; wildcards stay in braces."""
+    return "/".join([ROOT, *parts])
+
+
+def root(w):
+    return ROOT
+
+
+def any_of(values):
+    return "|".join(re.escape(str(v)) for v in sorted(set(values), key=str)) or "none"
+
+
+wildcard_constraints:
+    dataset=any_of(CONFIG.datasets),
+    recipe=any_of(CONFIG.recipes),
+    policy=any_of(CONFIG.policies),
+    sampler=any_of(CONFIG.samplers),
+    selector=any_of(CONFIG.selectors),
+    paper=any_of(CONFIG.figures),
+    figure=any_of(f for figures in CONFIG.figures.values() for f in figures),
+    seed=r"\d+",
+    part=r"\d+",
+    n=r"[2-9]|[1-9]\d+",
+
+
+def as_json(value):
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def dataset_entry(w):
+    return CONFIG.datasets[w.dataset]
+
+
+def recipe_entry(w):
+    return checked.recipe(CONFIG, w.recipe)
+
+
+def length(w):
+    """Generations of the series that a job belongs to."""
+    key = tuple(int(w[a]) if a == "seed" else w[a] for a in checked.SERIES)
+    if key not in SERIES:
+        raise WorkflowError(f"no such series in config/{CONFIG.scale}.yaml: {'/'.join(map(str, key))}")
+    return SERIES[key]
+
+
+def settings(w, *axes, **more):
+    """The entries of the config that a job is made of, as JSON: its `--settings`, and what re-runs it when edited."""
+    entry = {
+        "dataset": lambda: dataset_entry(w),
+        "recipe": lambda: recipe_entry(w),
+        "policy": lambda: CONFIG.policies[w.policy],
+        "sampler": lambda: CONFIG.samplers[w.sampler],
+        "selector": lambda: CONFIG.selectors[w.selector],
+    }
+    return as_json({**{axis: entry[axis]() for axis in axes}, **more})
+
+
+def code(verb):
+    """A function of the wildcards: the digest of the modules that a verb runs for this data set and family."""
+
+    def of(w):
+        modules = [f"collapse.commands.{verb}"]
+        if "dataset" in w.keys():
+            modules.append(f"collapse.datasets.{dataset_entry(w)['kind']}")
+        if "recipe" in w.keys():
+            modules.append(f"collapse.families.{recipe_entry(w)['family']}")
+        return digest.code(*modules)
+
+    return of
+
+
+def gpu(w):
+    return int(CONFIG.device == "cuda")
+
+
+def plan(w):
+    """What a generation trains on, as text: it re-runs the generation when the plan changes."""
+    return policies.describe(grid.policy(CONFIG, w.policy), int(w.n), grid.size(CONFIG, w.dataset))
+
+
+def drawn(w):
+    """How many items the later generations of the series need of model n."""
+    return policies.drawn(grid.policy(CONFIG, w.policy), int(w.n), length(w), grid.size(CONFIG, w.dataset))
+
+
+def training_inputs(w):
+    """Files that generation n reads: the same `plan` as the library's says which."""
+    n, names = int(w.n), {axis: w[axis] for axis in checked.SERIES}
+    if n > length(w):
+        raise WorkflowError(f"generation {n} is not in the grid: {w.policy} ends at {length(w)}")
+    parts = sorted(grid.parts(CONFIG, names, n).items())
+    files = [at(file) for k, count in parts for file in paths.samples(k, count, **names)]
+    start = grid.starts_from(CONFIG, names, n)
+    return files + ([at(paths.generation(start, **names), "model.safetensors")] if start else [])
+
+
+def generation_files(w):
+    """Every generation of a series: its metrics and the items that are measured."""
+    names = {k: w[k] for k in checked.SERIES}
+    metrics = [at(paths.generation(n, **names), "metrics.json") for n in range(1, length(w) + 1)]
+    items = [at(file) for n in range(1, length(w) + 1) for file in paths.samples(n, 1, **names)]
+    return metrics + items
+
+
+def rows_files(selections, name="rows.parquet"):
+    """Tables of the cells that a figure or a claim names, each once."""
+    found = []
+    for rows in selections:
+        for cell in checked.resolve(CONFIG, rows):
+            found.append(at(paths.series(name, **cell) if "seed" in cell else paths.CHAIN.format(**cell)))
+    return list(dict.fromkeys(found))
+
+
+def figure_rows(w):
+    return rows_files(CONFIG.figures[w.paper][w.figure].rows)
+
+
+def figure_extra(w):
+    """Curves, examples and facts of data sets, where a figure asks for them."""
+    entry = CONFIG.figures[w.paper][w.figure]
+    persisted = [r for r in entry.rows if r.block in CONFIG.cells]
+    files = [f for name in entry.extra for f in rows_files(persisted, name)]
+    datasets = sorted({cell["dataset"] for rows in persisted for cell in checked.resolve(CONFIG, rows)})
+    return files + [at(paths.DATA_FACTS.format(dataset=d)) for d in datasets]
+
+
+def figures(*papers):
+    """The pdf of every figure of some papers, or of all."""
+    return [at("figures", paper, f"{name}.pdf") for paper in papers or CONFIG.figures for name in CONFIG.figures[paper]]
+
+
+def claims_files():
+    return [f"config/claims/{paper}.yaml" for paper in CONFIG.claims]
+
+
+def judged_rows():
+    """Rows of every claim and gate that this scale's grid holds."""
+    found, blocks = [], CONFIG.model_dump(include={"cells", "chains"})
+    for path in claims_files():
+        for claim in judging.parse(Path(workflow.basedir, path)):
+            for need in judging.needs(claim, blocks):
+                if need["sampler"] is None:
+                    found.append(at(paths.CHAIN.format(**need)))
+                else:
+                    found += [at(paths.series("rows.parquet", **{**need, "seed": s})) for s in need["seeds"]]
+    gated = {name for gate in CONFIG.gates.values() for name in (gate.block, gate.against) if name}
+    return list(dict.fromkeys(found + rows_files([checked.Selection(block=b) for b in sorted(gated)])))

@@ -1,0 +1,23 @@
+rule prepare:
+    input:
+        lambda w: dataset_entry(w).get("path") or [],
+    output:
+        data=at(paths.DATA),
+        facts=at(paths.DATA_FACTS),
+    log:
+        at("logs/prepare/{dataset}.log"),
+    benchmark:
+        at("benchmarks/prepare/{dataset}.tsv")
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        root=root,
+        settings=lambda w: settings(w, "dataset"),
+        code=code("prepare"),
+    shell:
+        "PYTHONPATH=src python -m collapse prepare --root {params.root} --dataset {wildcards.dataset}"
+        " --settings {params.settings:q} > {log} 2>&1"

@@ -1,0 +1,125 @@
+# One job makes one generation. Generation 1 is fitted once and sampled once per sampler, whatever policies follow.
+
+
+rule fit_first:
+    input:
+        data=at(paths.DATA),
+        facts=at(paths.DATA_FACTS),
+    output:
+        model=at(paths.FIRST, "model.safetensors"),
+        metrics=at(paths.FIRST, "metrics.json"),
+    log:
+        at("logs/fit_first/{dataset}/{recipe}/seed{seed}.log"),
+    benchmark:
+        at("benchmarks/fit_first/{dataset}/{recipe}/seed{seed}.tsv")
+    priority: 100
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        gpu=gpu,
+        mem_mb=4000,
+        runtime=720,
+    params:
+        root=root,
+        settings=lambda w: settings(w, "dataset", "recipe", curve_items=CONFIG.curve_items),
+        code=code("fit"),
+    shell:
+        "PYTHONPATH=src python -m collapse fit --root {params.root} --dataset {wildcards.dataset}"
+        " --recipe {wildcards.recipe} --seed {wildcards.seed} --generation 1 --threads {threads}"
+        " --settings {params.settings:q} > {log} 2>&1"
+
+
+rule sample:
+    input:
+        model=at(paths.FIRST, "model.safetensors"),
+        data=at(paths.DATA),
+        facts=at(paths.DATA_FACTS),
+    output:
+        samples=at(paths.FIRST_SAMPLES),
+    log:
+        at("logs/sample/{dataset}/{recipe}/seed{seed}/{sampler}/part{part}.log"),
+    benchmark:
+        at("benchmarks/sample/{dataset}/{recipe}/seed{seed}/{sampler}/part{part}.tsv")
+    priority: 100
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        gpu=gpu,
+        mem_mb=4000,
+        runtime=720,
+    params:
+        root=root,
+        settings=lambda w: settings(w, "dataset", "recipe", "sampler"),
+        code=code("fit"),
+    shell:
+        "PYTHONPATH=src python -m collapse sample --root {params.root} --dataset {wildcards.dataset}"
+        " --recipe {wildcards.recipe} --sampler {wildcards.sampler} --seed {wildcards.seed}"
+        " --part {wildcards.part} --threads {threads} --settings {params.settings:q} > {log} 2>&1"
+
+
+rule fit:
+    input:
+        training_inputs,
+        data=at(paths.DATA),
+        facts=at(paths.DATA_FACTS),
+    output:
+        model=at(paths.NEXT, "model.safetensors"),
+        metrics=at(paths.NEXT, "metrics.json"),
+        samples=at(paths.NEXT, "samples.safetensors"),
+    log:
+        at("logs/fit", paths.NEXT).replace("logs/fit/runs/", "logs/fit/") + ".log",
+    benchmark:
+        at("benchmarks/fit", paths.NEXT).replace("benchmarks/fit/runs/", "benchmarks/fit/") + ".tsv"
+    priority: lambda w: int(w.n)
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        gpu=gpu,
+        mem_mb=4000,
+        runtime=1440,
+    params:
+        root=root,
+        plan=plan,
+        settings=lambda w: settings(
+            w, "dataset", "recipe", "policy", "sampler", "selector", count=drawn(w), curve_items=CONFIG.curve_items
+        ),
+        code=code("fit"),
+    shell:
+        "PYTHONPATH=src python -m collapse fit --root {params.root} --dataset {wildcards.dataset}"
+        " --recipe {wildcards.recipe} --policy {wildcards.policy} --sampler {wildcards.sampler}"
+        " --selector {wildcards.selector} --seed {wildcards.seed} --generation {wildcards.n}"
+        " --threads {threads} --settings {params.settings:q} > {log} 2>&1"
+
+
+rule measure:
+    input:
+        generation_files,
+        data=at(paths.DATA),
+        facts=at(paths.DATA_FACTS),
+    output:
+        rows=at(paths.SERIES_DIR, "rows.parquet"),
+        curves=at(paths.SERIES_DIR, "curves.parquet"),
+        examples=at(paths.SERIES_DIR, "examples.json"),
+    log:
+        at(paths.SERIES_DIR.replace("runs/", "logs/measure/"), "measure.log"),
+    benchmark:
+        at(paths.SERIES_DIR.replace("runs/", "benchmarks/measure/"), "measure.tsv")
+    priority: 50
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    params:
+        root=root,
+        settings=lambda w: settings(w, "dataset", "recipe", "policy", "sampler", "selector", generations=length(w)),
+        code=code("measure"),
+    shell:
+        "PYTHONPATH=src python -m collapse measure --root {params.root} --dataset {wildcards.dataset}"
+        " --recipe {wildcards.recipe} --policy {wildcards.policy} --sampler {wildcards.sampler}"
+        " --selector {wildcards.selector} --seed {wildcards.seed}"
+        " --settings {params.settings:q} > {log} 2>&1"
