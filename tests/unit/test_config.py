@@ -1,0 +1,312 @@
+"""The config: what is shipped is right, and what is wrong is told with the nearest name that is valid."""
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from collapse import config, policies
+from collapse.commands.check import check as check_settings
+from collapse.config import Selection, check, load, recipe, resolve, series
+from collapse.errors import ConfigError, DataError, unknown
+
+FOLDER = Path(__file__).parents[2] / "config"
+SCALES = ("smoke", "laptop", "paper")
+
+GOOD = {
+    "scale": "tiny",
+    "datasets": {"normal": {"kind": "gaussian", "train": 20, "shards": 3}, "line": {"kind": "linear", "d": 3, "T": 10}},
+    "recipes": {
+        "moments": {"family": "gaussian"},
+        "biased": {"base": "moments", "ddof": 0},
+        "ols": {"family": "linear"},
+    },
+    "policies": {
+        "replace": {"kind": "replace"},
+        "accumulate": {"kind": "accumulate"},
+        "fresh": {"kind": "fresh_real"},
+        "golden": {"kind": "golden_ratio"},
+    },
+    "samplers": {"exact": {}, "temp1.0": {"temperature": 1.0, "max_tokens": 5}},
+    "selectors": {"all": {"kind": "all"}, "half": {"kind": "random"}},
+    "cells": {
+        "main": {
+            "dataset": ["normal"],
+            "recipe": ["moments"],
+            "policy": ["replace", "accumulate", "fresh"],
+            "sampler": ["exact"],
+            "seed": [0, 1],
+            "generations": 3,
+        }
+    },
+    "chains": {
+        "grid": {"dataset": ["line"], "recipe": ["ols"], "policy": ["replace", "golden"], "seeds": 4, "generations": 9}
+    },
+    "figures": {
+        "paper": {
+            "figure_1": {},
+            "figure_2": {"rows": [{"block": "main", "policy": ["replace"]}, {"block": "grid"}]},
+        }
+    },
+    "gates": {
+        "plateau": {"statement": "near", "block": "main", "metric": "sd", "against": "main", "at_most": 0.02},
+    },
+    "claims": ["accumulation"],
+}
+
+
+def changed(path, value=None):
+    """GOOD with the value at a path of keys replaced; removed where it is None."""
+    raw = copy.deepcopy(GOOD)
+    *way, last = path
+    place = raw
+    for key in way:
+        place = place[key]
+    if value is None:
+        del place[last]
+    else:
+        place[last] = value
+    return raw
+
+
+def message(raw):
+    with pytest.raises(ConfigError) as error:
+        check(raw)
+    return str(error.value)
+
+
+# what is shipped
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_shipped_configs_are_right(scale):
+    made = load(FOLDER / f"{scale}.yaml")
+    assert made.scale == scale
+    assert made.cells
+    assert made.chains
+    assert {name for figures in made.figures.values() for name in figures}
+    for entry in made.policies.values():
+        assert entry["kind"] in policies.kinds()
+    for claims in made.claims:
+        assert (FOLDER / "claims" / f"{claims}.yaml").is_file()
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_shipped_settings_build_every_family_and_data_set(scale):
+    assert "policies" in check_settings(FOLDER / f"{scale}.yaml")
+
+
+def test_every_file_of_the_folder_is_checked_here():
+    assert {path.stem for path in FOLDER.glob("*.yaml")} == {*SCALES, "policies"}
+
+
+def test_scales_draw_the_same_figures():
+    figures = [{p: set(f) for p, f in load(FOLDER / f"{scale}.yaml").figures.items()} for scale in SCALES]
+    assert figures[0] == figures[1] == figures[2]
+
+
+# names
+
+
+def test_the_good_one_is_good():
+    assert check(copy.deepcopy(GOOD)).model_dump(exclude_unset=True) == GOOD
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "text"),
+    [
+        (["figuers"], {}, "config figuers: unknown key 'figuers': did you mean 'figures'?"),
+        (["cells", "main", "polcy"], ["x"], "config cells.main.polcy: unknown key 'polcy': did you mean 'policy'?"),
+        (["chains", "grid", "seed"], 3, "config chains.grid.seed: unknown key 'seed': did you mean 'seeds'?"),
+        (["figures", "paper", "figure_2", "row"], [], "unknown key 'row': did you mean 'rows'?"),
+        (["figures", "paper", "figure_2", "rows", 0, "polices"], "x", "unknown key 'polices': did you mean 'policy'?"),
+        (["gates", "plateau", "at_mos"], 1.0, "unknown key 'at_mos': did you mean 'at_most'?"),
+        (["cells", "main", "policy"], ["repalce"], "block 'main': unknown policy 'repalce': did you mean 'replace'?"),
+        (["chains", "grid", "policy"], ["goldn"], "block 'grid': unknown policy 'goldn': did you mean 'golden'?"),
+        (["cells", "main", "recipe"], ["moment"], "block 'main': unknown recipe 'moment': did you mean 'moments'?"),
+        (["cells", "main", "sampler"], ["temp1"], "block 'main': unknown sampler 'temp1': did you mean 'temp1.0'?"),
+        (["cells", "main", "selector"], ["hal"], "block 'main': unknown selector 'hal': did you mean 'half'?"),
+        (["cells", "main", "dataset"], ["normals"], "block 'main': unknown dataset 'normals': did you mean 'normal'?"),
+        (["figures", "paper", "figure_2", "rows", 0, "block"], "mian", "figure paper/figure_2: unknown block 'mian'"),
+        (["figures", "paper", "figure_2", "rows", 0, "policy"], ["golden"], "block 'main': unknown policy 'golden'"),
+        (["figures", "paper", "figure_2", "rows", 0, "seed"], [7], "block 'main': unknown seed 7: valid: 0, 1"),
+        (["figures", "paper", "figure_2", "rows", 1, "sampler"], ["exact"], "block 'grid' has no sampler"),
+        (["gates", "plateau", "block"], "mein", "gate 'plateau': unknown block 'mein': did you mean 'main'?"),
+        (["gates", "plateau", "against"], "mein", "gate 'plateau': unknown block 'mein': did you mean 'main'?"),
+        (["gates", "plateau", "recipe"], "moment", "gate 'plateau': unknown recipe 'moment': did you mean 'moments'?"),
+        (["policies", "replace", "kind"], "replac", "kind of policy 'replace' 'replac': did you mean 'replace'?"),
+        (["policies", "replace", "shar"], 1, "option of policy 'replace' 'shar'"),
+        (["selectors", "half", "kind"], "rando", "kind of selector 'half' 'rando': did you mean 'random'?"),
+        (["datasets", "normal", "kind"], "gausian", "kind of dataset 'normal' 'gausian': did you mean 'gaussian'?"),
+        (["datasets", "normal", "trian"], 5, "dataset 'normal': unknown option 'trian': did you mean 'train'?"),
+        (["recipes", "moments", "family"], "gausian", "recipe 'moments' 'gausian': did you mean 'gaussian'?"),
+        (["recipes", "moments", "dof"], 1, "recipe 'moments': unknown option 'dof': did you mean 'ddof'?"),
+        (["recipes", "biased", "base"], "moment", "recipe 'biased': unknown base 'moment': did you mean 'moments'?"),
+        (["samplers", "temp1.0", "temprature"], 1, "unknown option 'temprature': did you mean 'temperature'?"),
+    ],
+)  # fmt: skip
+def test_unknown_names_give_the_nearest(path, value, text):
+    assert text in message(changed(path, value))
+
+
+def test_a_misspelt_key_is_told_rather_than_the_missing_one():
+    raw = changed(["cells", "main", "policy"])
+    raw["cells"]["main"]["polciy"] = ["replace"]
+    assert "unknown key 'polciy': did you mean 'policy'?" in message(raw)
+    raw = changed(["policies"])
+    raw["policy"] = GOOD["policies"]
+    assert "unknown key 'policy': did you mean 'policies'?" in message(raw)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "text"),
+    [
+        (["scale"], None, "config scale: this key is missing"),
+        (["scale"], "../x", "config scale: String should match pattern"),
+        (["device"], "gpu", "config device: Input should be 'cpu' or 'cuda', got 'gpu'"),
+        (["cells", "main", "generations"], 0, "greater than or equal to 1, got 0"),
+        (["cells", "main", "seed"], [-1], "greater than or equal to 0, got -1"),
+        (["cells", "main", "policy"], "replace", "config cells.main.policy: Input should be a valid list"),
+        (["curve_items"], 0, "greater than or equal to 1, got 0"),
+        (["samplers", "temp1.0", "temperature"], 0, "sampler 'temp1.0': temperature must be a positive number, got 0"),
+        (["samplers", "temp1.0", "temperature"], "1", "temperature must be a positive number, got '1'"),
+        (["samplers", "temp1.0", "temperature"], float("nan"), "temperature must be a positive number"),
+        (["selectors", "half", "keep"], 0, "selector 'half': keep must lie in (0, 1], got 0"),
+        (["policies", "fresh", "share"], 2, "policy 'fresh': share must lie between 0 and 1, got 2"),
+        (["recipes", "biased", "base"], "biased", "base 'biased' has a base itself"),
+        (["gates", "plateau", "at_most"], None, "gate 'plateau' bounds nothing"),
+        (["datasets", "normal", "train"], None, "dataset 'normal' must say what N is"),
+        (["cells", "main", "dataset"], ["line"], "dataset 'line' runs in memory: put the block under `chains`"),
+    ],
+)  # fmt: skip
+def test_wrong_values_are_told(path, value, text):
+    assert text in message(changed(path, value))
+
+
+@pytest.mark.parametrize("name", ["a/b", "1st", "", "a b", "x\n", "..", "{seed}"])
+def test_names_are_safe_in_paths(name):
+    for what in ("policies", "samplers", "recipes", "cells"):
+        assert "names are letters, digits" in message(changed([what, name], {**next(iter(GOOD[what].values()))}))
+
+
+def test_the_folder_of_generation_1_is_no_policy():
+    assert "policies 'real': this name is taken" in message(changed(["policies", "real"], {"kind": "replace"}))
+
+
+def test_a_block_has_one_meaning():
+    raw = changed(["chains", "main"], GOOD["chains"]["grid"])
+    assert "block 'main' is named twice" in message(raw)
+
+
+# shards and series
+
+
+def test_fresh_policies_need_shards():
+    text = "block 'main': policy 'fresh' needs 3 disjoint real shards, dataset 'normal' has 2: raise its `shards`"
+    assert text in message(changed(["datasets", "normal", "shards"], 2))
+    assert "has 1" in message(changed(["datasets", "normal", "shards"]))
+    raw = changed(["datasets", "normal", "shards"], 2)
+    raw["cells"]["main"]["generations"] = 2
+    assert check(raw)
+    # chains too, where their data set is cut; the linear one has no end
+    raw = changed(["chains", "grid", "dataset"], ["normal"])
+    assert "block 'grid': policy 'golden' needs 9 disjoint real shards" in message(raw)
+
+
+def test_a_share_too_small_at_this_size_needs_none():
+    raw = changed(["policies", "fresh", "share"], 0.02)  # 0.4 of 20 items, none
+    raw["datasets"]["normal"]["shards"] = 1
+    assert check(raw)
+    raw["datasets"]["normal"]["train"] = 1000
+    assert "policy 'fresh' needs 3 disjoint real shards" in message(raw)
+
+
+def test_two_lengths_of_one_series_are_a_contradiction():
+    raw = changed(["cells", "longer"], {**GOOD["cells"]["main"], "policy": ["accumulate"], "generations": 5})
+    text = "block 'longer' gives normal/moments/accumulate/exact/all/0 another number of generations"
+    assert text in message(raw)
+    raw["cells"]["longer"]["seed"] = [7]
+    assert check(raw)
+
+
+def test_series_are_the_product_of_the_lists():
+    made = check(copy.deepcopy(GOOD))
+    found = series(made)
+    assert len(found) == 3 * 2
+    assert found["normal", "moments", "fresh", "exact", "all", 1] == 3
+    twice = changed(["cells", "again"], {**GOOD["cells"]["main"], "policy": ["replace"]})
+    assert series(check(twice)) == found
+
+
+def test_resolve_filters_blocks():
+    made = check(copy.deepcopy(GOOD))
+    cells = resolve(made, Selection(block="main", policy=["fresh"], seed=[1]))
+    names = {"dataset": "normal", "recipe": "moments", "policy": "fresh", "sampler": "exact", "selector": "all"}
+    assert cells == [{**names, "seed": 1, "generations": 3}]
+    assert len(resolve(made, Selection(block="main"))) == 6
+    assert resolve(made, Selection(block="grid", policy=["golden"])) == [
+        {"dataset": "line", "recipe": "ols", "policy": "golden", "seeds": 4, "generations": 9}
+    ]
+
+
+def test_recipes_inherit():
+    made = check(copy.deepcopy(GOOD))
+    assert recipe(made, "biased") == {"family": "gaussian", "ddof": 0}
+    assert recipe(made, "moments") == {"family": "gaussian"}
+
+
+# files
+
+
+def test_load_adds_the_shared_policies(tmp_path):
+    raw = copy.deepcopy(GOOD)
+    shared = {"policies": {"replace": {"kind": "replace"}, "fresh": {"kind": "fresh_real", "share": 0.25}}}
+    raw["policies"] = {k: v for k, v in raw["policies"].items() if k != "fresh"}
+    (tmp_path / "policies.yaml").write_text(yaml.safe_dump(shared))
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(raw))
+    made = load(tmp_path / "tiny.yaml")
+    assert made.policies["fresh"] == shared["policies"]["fresh"]
+    assert set(made.policies) == set(GOOD["policies"])
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "text"),
+    [
+        (None, DataError, r"cannot read .*x\.yaml: No such file"),
+        (b"a: [1, 2", ConfigError, r"x\.yaml is not valid YAML"),
+        (b"a: \xff", ConfigError, r"x\.yaml is not valid YAML"),
+        (b"- 1\n", ConfigError, r"x\.yaml must hold a mapping"),
+        (b"", ConfigError, r"x\.yaml must hold a mapping"),
+    ],
+)
+def test_files_that_cannot_be_read(tmp_path, content, error, text):
+    if content is not None:
+        (tmp_path / "x.yaml").write_bytes(content)
+    with pytest.raises(error, match=text):
+        load(tmp_path / "x.yaml")
+
+
+def test_families_and_data_sets_are_found_by_their_config():
+    assert {"gaussian", "linear", "gpt2"} <= set(config.available("families"))
+    assert {"gaussian", "linear", "stories"} <= set(config.available("datasets"))
+    assert "decoding" not in config.available("families")
+
+
+def test_the_workflow_parses_without_heavy_packages():
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import collapse.config, collapse.policies, collapse.errors, collapse.seeding, collapse.paths, collapse.grid\n"
+        "collapse.config.load(sys.argv[2])\n"
+        "print(sorted({'torch', 'pandas', 'matplotlib', 'scipy', 'snakemake'} & set(sys.modules)))"
+    )
+    arguments = [sys.executable, "-c", program, FOLDER.parent / "src", FOLDER / "laptop.yaml"]
+    assert subprocess.run(arguments, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_unknown_gives_all_names_where_none_is_near():
+    assert str(unknown("colour", "zzz", ["red", "blue"])) == "unknown colour 'zzz': valid: blue, red"
+    assert str(unknown("colour", "bleu", ["red", "blue"])) == "unknown colour 'bleu': did you mean 'blue'?"
+    assert isinstance(unknown("colour", "x", []), ConfigError)
