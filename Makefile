@@ -25,7 +25,7 @@ help:
 	@echo "                 then data, models, tables, figures and verdicts into results/laptop (about 10 min on 2 cores)"
 	@echo "                   CORES=4                            how many cores (default: all)"
 	@echo "                   ARGS='accumulation_figure_2'       one figure, from its own cells alone"
-	@echo "                   ARGS='--configfile=config/paper.yaml all'   another scale"
+	@echo "                   ARGS='--configfile config/paper.yaml -- all'   another scale"
 	@echo "make test        .venv if it is missing, then lint and all tests, end-to-end ones included (about 10 min)"
 	@echo "                   ARGS='-k policies'                 some of them; JOBS=4 more side by side (default: 2)"
 	@echo "make lint        ruff and snakefmt alone (seconds)"

@@ -13,6 +13,7 @@ from collapse.plotting import (
     Drawing,
     Inputs,
     data_statement,
+    floor,
     integer_ticks,
     line,
     look,
@@ -64,30 +65,20 @@ def draw(inputs: Inputs, policies=("replace", "accumulate")) -> Drawing:
     colours = dict(zip(table["recipe"].unique(), plt.get_cmap("tab10").colors, strict=False))
     for facet, policy in zip(axes[0], policies, strict=True):
         for recipe, colour in colours.items():
-            curve = table[(table["policy"] == policy) & (table["recipe"] == recipe)]
+            curve = pick(table, policy=policy, recipe=recipe)
             line(facet, curve, "generation", model_name(recipe), color=colour)
             known = curve.dropna(subset="published")
             style_of = {"marker": "o", "markersize": 7, "markerfacecolor": "none", "linestyle": "none", "alpha": 0.5}
             facet.plot(known["generation"], known["published"], color=colour, **style_of)
-        if entropy is not None:
-            facet.axhline(entropy, color="0.4", linestyle="--", linewidth=1)
-            facet.annotate(
-                "entropy of the source",
-                (1, entropy),
-                xytext=(0, 3),
-                textcoords="offset points",
-                fontsize=8,
-                color="0.4",
-            )
         facet.set(title=look(policy)[0], xlabel=GENERATION)
         integer_ticks(facet, table["generation"].max())
     axes[0, 0].set_ylabel(CROSS_ENTROPY)
     axes[0, 0].legend(title="model")
-    beside = " Open markers: the paper's values, one run each, read off its figure." * int(
-        table["published"].notna().any()
-    )
+    dashed = floor(axes[0], entropy)
+    open_markers = " Open markers: the paper's values, one run each, read off its figure."
+    beside = open_markers if table["published"].notna().any() else ""
     caption = (
         f"Language models, after figure 2 of arXiv 2404.01413: cross-entropy on real test data; sampler {sampler}. "
-        f"{seeds_statement(table)}{beside} {training_statement(rows)} {data_statement(inputs)}"
+        f"{seeds_statement(table)}{beside}{dashed} {training_statement(rows)} {data_statement(inputs)}"
     )
     return Drawing(figure, table, caption)

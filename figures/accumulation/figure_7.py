@@ -17,24 +17,23 @@ from collapse.plotting import (
     line,
     log_axis,
     look,
-    only,
     over_generations,
     pick,
     seeds_statement,
     shades,
     style,
+    with_ridge,
 )
 from collapse.theory import linear
 
 THEORY = {"replace": linear.replace, "accumulate": linear.accumulate}
 
 
-def draw(inputs: Inputs, T: int = 100, last: int = 10, sigma2=(0.1, 1.0, 10.0)) -> Drawing:
+def draw(inputs: Inputs, d: int = 32, T: int = 100, last: int = 10, sigma2=(0.1, 1.0, 10.0)) -> Drawing:
     """Draw test error against the generation, up to ``last``, beside its closed form; colours are noise variances."""
     style()
-    rows = pick(inputs.rows, policy=THEORY, T=T, sigma2=sigma2, design="shared")
-    rows = pick(rows[rows["generation"] <= last], ridge=0.0)
-    d = int(only(rows, "d"))
+    rows = pick(with_ridge(inputs.rows), policy=THEORY, ridge=0.0, d=d, T=T, design="shared", sigma2=sigma2)
+    rows = rows[rows["generation"] <= last]
     table = over_generations(rows, ["policy", "d", "T", "design", "sigma2"], "test_error")
     if (longest := table["generation"].max()) < last:
         raise DataError(f"the figure shows {last} generations, its rows end at {longest}: lower its option `last`")
@@ -46,7 +45,7 @@ def draw(inputs: Inputs, T: int = 100, last: int = 10, sigma2=(0.1, 1.0, 10.0)) 
     for column, policy in zip(axes.T, THEORY, strict=True):
         for facet in column:
             for noise, colour in colours.items():
-                curve = table[(table["policy"] == policy) & (table["sigma2"] == noise)]
+                curve = pick(table, policy=policy, sigma2=noise)
                 line(facet, curve, "generation", color=colour, markersize=3.5)
                 facet.plot(curve["generation"], curve["theory"], color="black", linestyle=(0, (4, 3)), linewidth=1.1)
         column[0].set_title(look(policy)[0])

@@ -7,6 +7,8 @@ What to see: without ridge, replace grows without end, accumulate levels off, an
 replace by forgetting: the coefficients shrink to nothing, and the error to |w*|^2 (d on average), at every noise level.
 """
 
+from math import ceil
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -25,6 +27,7 @@ from collapse.plotting import (
     seeds_statement,
     shades,
     style,
+    with_ridge,
 )
 from collapse.seeding import stream
 from collapse.theory import linear
@@ -61,26 +64,32 @@ def measured(rows: pd.DataFrame, d: int, designs: int = 100) -> pd.DataFrame:
 def draw(inputs: Inputs, d: int = 32) -> Drawing:
     """Draw test error against the generation: rows policies, columns ridge and T, colours noise variances."""
     style()
-    rows = pick(inputs.rows, d=d, policy=POLICIES)
-    table = measured(rows, d)
+    rows = pick(with_ridge(inputs.rows), d=d)
+    policies = [policy for policy in POLICIES if policy in set(rows["policy"])]
+    table = measured(pick(rows, policy=policies), d)
     blocks = sorted((r, t) for r, t in table.groupby(["ridge", "T"]).groups)
     designs = [design for design in STYLES if design in set(table["design"])]
     colours = shades(table["sigma2"].unique())
     # an empty narrow column between blocks of one ridge
     widths = [w for i, (ridge, _) in enumerate(blocks) for w in ([0.15, 1] if i and ridge != blocks[i - 1][0] else [1])]
+    size = (max(6.5, 1.2 + 1.65 * sum(widths)), 0.6 + 1.95 * len(policies))
     figure, axes = plt.subplots(
-        len(POLICIES), len(widths), figsize=(1.2 + 1.65 * sum(widths), 8.4), sharex=True, sharey=True, squeeze=False,
-        width_ratios=widths, layout="constrained",
+        len(policies), len(widths), figsize=size, sharex=True, sharey=True, squeeze=False, width_ratios=widths,
+        layout="constrained",
     )  # fmt: skip
     for facet in axes[:, [w < 1 for w in widths]].flat:
         facet.remove()
     axes = axes[:, [w == 1 for w in widths]]
     # limits first: matplotlib would work out those of all shared axes anew for each of some hundred lines
-    last, low, high = int(table["generation"].max()), table["mean"].min() / 2, table["mean"].max() * 2
-    plt.setp(axes, yscale="log", xlim=(1 - last / 25, last * 1.04), ylim=(low, high))
+    last, values = int(table["generation"].max()), table[["mean", "theory"]].to_numpy()
+    limits = (np.nanmin(values) / 2, np.nanmax(values) * 2)
+    plt.setp(axes, yscale="log", xlim=(1 - last / 25, last * 1.04), ylim=limits)
     for column, (ridge, T) in zip(axes.T, blocks, strict=True):
         block = table[(table["ridge"] == ridge) & (table["T"] == T)]
-        for facet, policy in zip(column, POLICIES, strict=True):
+        for facet, policy in zip(column, policies, strict=True):
+            if policy not in set(table.loc[table["ridge"] == ridge, "policy"]):
+                facet.text(0.5, 0.5, "not run", transform=facet.transAxes, ha="center", fontsize=9, color="0.6")
+                continue
             for design in designs:
                 for noise, colour in colours.items():
                     curve = pick(block, policy=policy, design=design, sigma2=noise)
@@ -96,7 +105,7 @@ def draw(inputs: Inputs, d: int = 32) -> Drawing:
         middle = 0.5 if len(own) % 2 else 1.05
         place = {"xytext": (0, 20), "textcoords": "offset points", "ha": "center", "fontsize": 11, "fontweight": "bold"}
         own[(len(own) - 1) // 2].annotate(name, (middle, 1), xycoords="axes fraction", **place).set_in_layout(False)
-    for facet, policy in zip(axes[:, 0], POLICIES, strict=True):
+    for facet, policy in zip(axes[:, 0], policies, strict=True):
         name, colour, _ = look(policy)
         facet.set_ylabel(name.replace("-", "-\n"), fontsize=10, color=colour, fontweight="bold")
     integer_ticks(axes[0, 0], last)
@@ -105,7 +114,8 @@ def draw(inputs: Inputs, d: int = 32) -> Drawing:
     handles = [plt.Line2D([], [], color=c, label=f"$\\sigma^2$ = {s:g}") for s, c in colours.items()]
     handles += [plt.Line2D([], [], color="0.3", linestyle=STYLES[s], label=f"{s} design") for s in designs]
     handles.append(plt.Line2D([], [], color="black", linestyle=DASHED, linewidth=0.9, label="theory"))
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), fontsize=9)
+    columns = ceil(len(handles) / ceil(1.3 * len(handles) / size[0]))
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns, fontsize=9)
     caption = (
         f"Linear regression, d = {d}: x ~ N(0, I), y = x'w* + e, e ~ N(0, sigma^2), w* ~ N(0, I), T items per "
         "generation; ridge minimises (1/|D|) |y - Xw|^2 + lambda |w|^2. After the grid in the appendix of arXiv "

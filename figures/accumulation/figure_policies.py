@@ -15,6 +15,7 @@ from collapse.plotting import (
     Drawing,
     Inputs,
     data_statement,
+    floor,
     integer_ticks,
     line,
     look,
@@ -59,37 +60,91 @@ PANELS: dict[str, dict[str, str]] = {
 PASSES, ITEMS, STEPS = PANELS
 
 
+def placed(rows: pd.DataFrame) -> dict[str, dict[str, str]]:
+    """Return the part of `PANELS` that the rows hold; a policy that is not in it goes where its budget belongs."""
+    there = list(rows["policy"].unique())
+    known = {policy for names in PANELS.values() for policy in names.values()}
+    panels = {panel: {k: v for k, v in names.items() if v in there} for panel, names in PANELS.items()}
+    for policy in [p for p in there if p not in known]:
+        plan = rows.loc[rows["policy"] == policy, "plan"].iloc[-1]
+        budget = plan.rpartition("| ")[2].partition(",")[0]
+        panels[{"epochs": PASSES, "items": ITEMS, "steps": STEPS}[budget]][policy] = policy
+    return panels
+
+
 def check(panel: str, rows: pd.DataFrame) -> None:
     """Raise DataError unless the rows hold what the title of their panel says of every generation."""
-    first = rows[rows["generation"] == 1].set_index("policy")[["items", "fit_steps"]]
-    if len(first.drop_duplicates()) != 1:
-        raise DataError(f"{panel}: the policies share no generation 1: {first.drop_duplicates().to_dict()}")
-    items, steps = rows["items"] / first["items"].iloc[0], rows["fit_steps"] / first["fit_steps"].iloc[0]
-    # the last batch of a pass may be small: passes are equal up to that
+    if missing := {"items", "fit_steps"} - set(rows):
+        raise DataError(f"rows of the figure have no column {missing.pop()}: delete them and run again")
+    size, length = first = rows.loc[rows["generation"] == 1, ["items", "fit_steps"]].iloc[0]
+    items, steps = rows["items"] / size, rows["fit_steps"] / length
+    # the last batch of a pass may be a small one: passes are equal up to that
     holds = {PASSES: np.isclose(steps, items, rtol=0.2), ITEMS: (items == 1) & (steps == 1), STEPS: steps == 1}[panel]
     if not holds.all():
         row = rows[~holds].iloc[0]
-        raise DataError(
-            f"{panel}: generation {row['generation']} of {row['policy']} has {row['items']} items and "
-            f"{row['fit_steps']} steps, generation 1 {first['items'].iloc[0]} and {first['fit_steps'].iloc[0]}"
-        )
+        name = f"generation {row['generation']} of {row['policy']}"
+        text = f"{row['items']:g} items and {row['fit_steps']:g} steps, generation 1 {first['items']:g} and {length:g}"
+        raise DataError(f"{panel}: {name} has {text}")
+
+
+def measured(rows: pd.DataFrame, panel: str, names: dict[str, str]) -> pd.DataFrame:
+    """Return mean, band, items, steps and real fraction of each curve of a panel."""
+    rows = pick(rows, policy=names.values())
+    check(panel, rows)
+    table = over_generations(rows, ["policy"], "cross_entropy")
+    about = rows.groupby(["policy", "generation"], observed=True)[["items", "fit_steps", "real_fraction"]].mean()
+    called = {policy: look(name)[0] for name, policy in names.items()}
+    table.insert(0, "panel", panel)
+    table.insert(1, "label", table["policy"].map(called))
+    return table.merge(about.reset_index(), on=["policy", "generation"], validate="many_to_one")
+
+
+def panel_of(facet, table: pd.DataFrame, names: dict[str, str], gap: float) -> None:
+    """Draw a panel's curves, with their names at their ends; ``gap`` between names in shares of the panel's height."""
+    low, high = facet.get_ylim()
+    ends = [table.loc[table["policy"] == policy, "mean"].iloc[-1] for policy in names.values()]
+    places = spread((np.array(ends) - low) / (high - low), gap)
+    places += min(0, 0.98 - places.max())  # shift the names down where they would leave the panel above
+    for (name, policy), end, place in zip(names.items(), ends, places, strict=True):
+        curve = table[table["policy"] == policy]
+        text, colour, marker = look(name)
+        heavy = name in ("replace", "accumulate", "real_only")
+        line(facet, curve, "generation", color=colour, marker=marker, linewidth=2.4 if heavy else 1.3)
+        lead = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 3}
+        facet.annotate(
+            text, (curve["generation"].iloc[-1], end), xytext=(1.06, place), textcoords="axes fraction", va="center",
+            fontsize=8.5, color=colour, fontweight="bold" if heavy else "normal", arrowprops=lead,
+        )  # fmt: skip
 
 
 def draw(inputs: Inputs, policies=None) -> Drawing:
-    """Draw test cross-entropy against the generation, a panel per budget; ``policies`` leaves others out (None: all)."""
+    """Draw test cross-entropy against the generation, a panel per budget; of all policies there, or of those named."""
     style()
-    shown = {panel: {k: v for k, v in names.items() if policies is None or v in policies} for panel, names in PANELS.items()}
-    wanted = list(dict.fromkeys(v for names in shown.values() for v in names.values()))
-    rows = pick(inputs.rows, policy=wanted)
-    dataset, _, sampler, _ = (only(rows, column) for column in ("dataset", "recipe", "sampler", "selector"))
-    tables = []
-    for panel, names in shown.items():
-        here = pick(rows, policy=list(names.values()))
-        check(panel, here)
-        called = {policy: name for name, policy in names.items()}
-        table = over_generations(here, ["policy"], "cross_entropy")
-        size = here.groupby(["policy", "generation"], observed=True)[["items", "fit_steps", "real_fraction"]].mean()
-        table = table.merge(size.reset_index(), on=["policy", "generation"], validate="one_to_one")
-        tables.append(table.assign(panel=panel, called=table["policy"].map(called), label=lambda t: t["called"].map(_label)))
-    table = pd.concat(tables, ignore_index=True)
-    table = table[["panel", "label", *(c for c in table if c not in ("panel", "label"))]]
+    rows = pick(inputs.rows, **({} if policies is None else {"policy": policies}))
+    panels = placed(rows)
+    dataset, model, sampler, _ = (only(rows, column) for column in ("dataset", "recipe", "sampler", "selector"))
+    table = pd.concat([measured(rows, panel, names) for panel, names in panels.items() if names], ignore_index=True)
+    entropy = inputs.facts.get(dataset, {}).get("source_entropy")
+    table["source_entropy"] = np.nan if entropy is None else entropy
+
+    figure, axes = plt.subplots(1, 3, figsize=(14.5, 6), sharey=True)
+    figure.subplots_adjust(left=0.045, right=0.87, bottom=0.09, top=0.94, wspace=0.58)
+    values = table[["mean", "low", "high"]].to_numpy()
+    margin = 0.04 * (np.nanmax(values) - np.nanmin(values))
+    axes[0].set_ylim(np.nanmin(values) - margin, np.nanmax(values) + margin)
+    dashed = floor(axes, entropy)
+    height = figure.get_figheight() * axes[0].get_position().height * 72  # points
+    for facet, (panel, names) in zip(axes, panels.items(), strict=True):
+        if names:
+            panel_of(facet, table[table["panel"] == panel], names, gap=11.5 / height)
+        facet.set(title=panel, xlabel=GENERATION)
+        integer_ticks(facet, table["generation"].max())
+    axes[0].set_ylabel(CROSS_ENTROPY)
+    caption = (
+        f"Policies of several papers, and controls without synthetic data (black, grey): {model}, sampler {sampler}, "
+        f"real test data. {seeds_statement(table)} Policies that always train on N items stand in all panels with the "
+        "same runs. With N items, accumulate is Accumulate-Subsample, Replace-Multiple and Growing are Replace; with N "
+        "items or equal steps, Real, n times is Real only. Golden ratio and Growing were not run at equal steps."
+        f"{dashed} {training_statement(rows).partition(';')[0]}. {data_statement(inputs)}"
+    )
+    return Drawing(figure, table, caption)

@@ -1,3 +1,1 @@
 """What happens when generative models are trained on generated data."""
-
-__version__ = "0.1.0"

@@ -1,5 +1,6 @@
 """What all figures share: inputs, look, checks, caption, and files without dates. Each script draws; this saves."""
 
+import logging
 import os
 import textwrap
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ LOOKS: dict[str, tuple[str, str, str]] = {
     "accumulate": ("Accumulate", "#0072B2", "o"),
     "accumulate_subsample": ("Accumulate-Subsample", "#56B4E9", "o"),
     "real_fraction_10": ("10 % real", "#009E73", "^"),
-    "real_fraction_10_anchored": ("10 % real, the same", "#5CC49F", "^"),
+    "real_fraction_10_anchored": ("10 % real, anchored", "#5CC49F", "^"),
     "real_fraction_10_added": ("10 % real, added", "#00694D", "^"),
     "fresh_real_50": ("50 % fresh real", "#7A9A01", "^"),
     "augment": ("Augment", "#3F7F3F", "^"),
@@ -76,6 +77,7 @@ def style() -> None:
     """Set fonts, sizes and grid for all figures; text stays text in pdf files."""
     import seaborn as sns
 
+    logging.getLogger("fontTools").setLevel(logging.ERROR)  # it warns of the dates inside of matplotlib's fonts
     sns.set_theme(context="paper", style="whitegrid", font="DejaVu Sans")
     plt.rcParams.update(
         {
@@ -134,6 +136,12 @@ def only(rows: pd.DataFrame, column: str):
     return values[0]
 
 
+def with_ridge(rows: pd.DataFrame | None) -> pd.DataFrame:
+    """Return rows of linear regressions with a column ``ridge``; it is 0 where a recipe sets none. Raises DataError."""
+    rows = pick(rows)
+    return rows.assign(ridge=rows["ridge"].fillna(0.0) if "ridge" in rows else 0.0)
+
+
 def summary(rows: pd.DataFrame, by: list[str], metric: str) -> pd.DataFrame:
     """Return mean, low, high (95 % t interval of the mean over seeds) and n of a metric for each group.
 
@@ -182,6 +190,26 @@ def line(axes, table: pd.DataFrame, x: str, label: str | None = None, **look) ->
     (drawn,) = axes.plot(table[x], table["mean"], label=label, **look)
     if table["low"].notna().all():
         axes.fill_between(table[x], table["low"], table["high"], color=drawn.get_color(), alpha=0.2, linewidth=0)
+
+
+def floor(axes, entropy: float | None) -> str:
+    """Draw the cross-entropy of the true source, where it is known and near; return the caption's sentence about it.
+
+    Draw the curves first: where the source lies so low that it would squeeze them to less than 40 % of the axis, it is
+    only mentioned. ``axes`` share y.
+    """
+    if entropy is None:
+        return ""
+    low, high = axes[0].get_ylim()
+    bound = f"the true source itself has {entropy:.3f} on the test set, and no model gets below in expectation."
+    if low - entropy > 1.5 * (high - low):
+        return f" Below the axis: {bound}"
+    axes[0].set_ylim(min(low, entropy - 0.05 * (high - entropy)), high)
+    for facet in axes:
+        facet.axhline(entropy, color="0.4", linestyle="--", linewidth=1, zorder=1)
+        note = {"xytext": (0, 3), "textcoords": "offset points", "fontsize": 8, "color": "0.4"}
+        facet.annotate("true source", (1, entropy), **note)
+    return f" Dashed: {bound}"
 
 
 def spread(wanted, gap: float) -> np.ndarray:

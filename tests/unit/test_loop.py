@@ -191,10 +191,21 @@ def test_measure_writes_a_row_per_generation(tmp_path):
     rows = pd.read_parquet(where / "rows.parquet")
     table.check(rows, "rows", 3)
     made = chain("accumulate", (2,), last=3, name="accumulate")
+    assert json.loads((where / "examples.json").read_text()).keys() == {"1", "2", "3"}
     assert rows["sd"].tolist() == [m["sd"].item() for _, m, _ in made]
     assert rows["real_fraction"].tolist() == pytest.approx([1, 1 / 2, 1 / 3])
     assert rows["items"].tolist() == [SIZE, 2 * SIZE, 3 * SIZE]
     assert rows["sample_mean"].tolist() == [t.output[0, :SIZE].mean() for _, _, t in made]
+
+
+def test_measures_are_of_n_samples_however_many_were_drawn(tmp_path):
+    folder = Folder(tmp_path, "replace_multiple", seed=2, last=3).run()
+    measure(folder.job(*folder.entries, generations=3))
+    where = tmp_path / paths.SERIES_DIR.format(dataset="normal", recipe="moments", seed=2, **folder.names)
+    made = chain("replace_multiple", (2,), last=3, name="replace_multiple")
+    assert [len(t) for _, _, t in made] == [2 * SIZE, 3 * SIZE, SIZE]
+    found = pd.read_parquet(where / "rows.parquet")["sample_mean"].tolist()
+    assert found == [t.output[0, :SIZE].mean() for _, _, t in made]
 
 
 def test_jobs_name_the_input_that_is_missing_or_broken(tmp_path):
@@ -225,6 +236,15 @@ def test_a_setting_given_twice_or_unknown_is_refused(tmp_path):
     folder.entries["recipe"] = {"family": "gaussian", "dof": 1}
     with pytest.raises(ConfigError, match=r"recipe 'moments'.*dof"):
         folder.one(1)
+
+
+def test_a_curve_of_more_items_than_there_are_is_refused(tmp_path, noisy, monkeypatch):
+    monkeypatch.setattr(data_module.Gaussian, "test", property(lambda self: self.real()))
+    folder = Folder(tmp_path, "replace", seed=0)
+    prepare(tmp_path, "normal", DATA)
+    with pytest.raises(ConfigError, match="curve_items is larger than the test set: 11 items asked for, 10 there"):
+        fit(folder.job("dataset", "recipe", names={}, curve_items=11), 1)
+    assert not list(tmp_path.rglob("model.safetensors"))
 
 
 def test_select_verb_says_which_items_are_kept(tmp_path):
@@ -486,6 +506,9 @@ def test_the_fit_is_told_all_but_the_test_data():
     assert set(told) == {"config", "weights", "budget", "init", "validation", "observer", "rng", "items"}
     assert (told["config"], told["validation"], told["observer"]) == ("config", "held out", "observer")
     assert told["rng"].name == ("fit", "normal", "moments", "p", "exact", "all", 3)
+    assert told["weights"] is None
+    weights = recorded({"kind": "golden_ratio", "options": {"ratio": 1.0}})["weights"]
+    assert weights[0, 0] > 1 > weights[0, -1]
 
 
 def test_initial_weights():

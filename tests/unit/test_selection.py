@@ -62,6 +62,7 @@ def test_pool_is_the_least_that_suffices(count, keep):
 
 def test_pool_is_not_led_astray_by_rounding():
     assert [pool(parse("x", {"kind": "random", "keep": k}), 300) for k in (0.1, 0.3, 0.6, 1)] == [3000, 1000, 500, 300]
+    assert pool(parse("x", {"kind": "random", "keep": 0.7}), 21) == 30
     assert pool(parse("x", {"kind": "all"}), 300) == 300
 
 

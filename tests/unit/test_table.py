@@ -67,6 +67,12 @@ def test_a_missing_generation_is_named(left_out):
         check(table, "made")
 
 
+def test_generations_count_from_1():
+    for wrong in ((0, 2), (0, 1, 2), (2, 3)):
+        with pytest.raises(DataError, match="generations are missing"):
+            check(rows(generations=wrong), "made")
+
+
 def test_a_series_that_ends_too_early_or_late():
     check(rows(), "made", 3)
     for wanted in (2, 4):

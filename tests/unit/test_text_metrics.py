@@ -5,7 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from collapse.datasets import grammar
+from collapse.datasets import storybook
+from collapse.datasets.words import by_rarity, digest, entropy, words
 from collapse.errors import DataError
 from collapse.metrics import text as metrics
 from collapse.seeding import stream
@@ -14,7 +15,7 @@ A, B = "The cat sat. The cat ran!", "A cat's hat"
 
 
 def test_words_are_lower_case_without_punctuation():
-    found = metrics.words("“Don't!” said Zoë_2, Tim-Tom’s 10 cats.")
+    found = words("“Don't!” said Zoë_2, Tim-Tom’s 10 cats.")
     assert found == ["don't", "said", "zoë", "2", "tim", "tom’s", "10", "cats"]
 
 
@@ -52,7 +53,7 @@ def test_nothing_has_no_diversity():
     empty = metrics.corpus(["", ""])
     assert metrics.distinct(empty, 1) == metrics.distinct(empty, 2) == 0
     assert metrics.mass(empty, frozenset({"a"})) == metrics.coverage(empty, frozenset({"a"})) == 0
-    assert metrics.entropy(empty.counts) == 0
+    assert entropy(empty.counts) == 0
     assert metrics.compression_ratio([]) == 1
 
 
@@ -65,15 +66,15 @@ def test_compression_ratio_by_hand():
 
 
 def test_entropy_by_hand():
-    assert metrics.entropy(np.array([1, 1, 0, 2])) == pytest.approx(1.5 * math.log(2))
-    assert metrics.entropy(np.full(8, 3)) == pytest.approx(math.log(8))
-    assert math.copysign(1, metrics.entropy(np.array([5]))) == 1
+    assert entropy(np.array([1, 1, 0, 2])) == pytest.approx(1.5 * math.log(2))
+    assert entropy(np.full(8, 3)) == pytest.approx(math.log(8))
+    assert math.copysign(1, entropy(np.array([5]))) == 1
 
 
 def test_rarest_words_and_what_becomes_of_them():
-    words = metrics.by_rarity(dict(zip("abcdefghijklmnopqrst", range(20, 0, -1), strict=True)))
+    words = by_rarity(dict(zip("abcdefghijklmnopqrst", range(20, 0, -1), strict=True)))
     assert words[:3] == ["t", "s", "r"]
-    assert metrics.by_rarity({"b": 1, "a": 1, "c": 0}) == ["c", "a", "b"]
+    assert by_rarity({"b": 1, "a": 1, "c": 0}) == ["c", "a", "b"]
     rare = metrics.rarest(words)
     assert rare == {"t", "s"}
     assert metrics.rarest(["x", "y"]) == {"x"}
@@ -84,7 +85,7 @@ def test_rarest_words_and_what_becomes_of_them():
 
 def test_copies_and_duplicates_by_hand():
     assert metrics.duplicates(["a", "b", "a", "a"]) == 0.5
-    assert metrics.copied(["a", "b", "A"], frozenset({metrics.digest("a")})) == pytest.approx(1 / 3)
+    assert metrics.copied(["a", "b", "A"], frozenset({digest("a")})) == pytest.approx(1 / 3)
     assert metrics.grammatical(["a", "bb", "c"], lambda text: len(text) == 1) == pytest.approx(2 / 3)
 
 
@@ -111,9 +112,9 @@ class Coin:
 
 
 def reference(sample, test, coin=None):
-    counts = Counter(w for t in sample for w in metrics.words(t))
+    counts = Counter(w for t in sample for w in words(t))
     digests = frozenset(map(metrics.digest, sample))
-    return metrics.reference(sample, test, words=metrics.by_rarity(counts), digests=digests, grammar=coin)
+    return metrics.reference(sample, test, words=by_rarity(counts), digests=digests, grammar=coin)
 
 
 def test_measure_by_hand():
@@ -152,7 +153,7 @@ def test_too_few_texts_are_errors():
 
 
 def test_samples_of_the_source_measure_as_real_ones():
-    source, size = grammar.stories(), 400
+    source, size = storybook.stories(), 400
     draws = [source.sample_distinct(size, stream("test", "metrics", i)) for i in range(3)]
     real = reference(draws[0], draws[1], source)
     one, two = metrics.measure(draws[1], real), metrics.measure(draws[2], real)

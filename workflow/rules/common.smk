@@ -85,7 +85,8 @@ def code(verb):
     def of(w):
         modules = [f"collapse.commands.{verb}"]
         if "dataset" in w.keys():
-            modules.append(f"collapse.datasets.{dataset_entry(w)['kind']}")
+            kind = dataset_entry(w)["kind"]
+            modules += [f"collapse.datasets.{kind}"] + [f"collapse.metrics.{kind}"] * (verb == "measure")
         if "recipe" in w.keys():
             modules.append(f"collapse.families.{recipe_entry(w)['family']}")
         return digest.code(*modules)

@@ -19,5 +19,5 @@ rule prepare:
         settings=lambda w: settings(w, "dataset"),
         code=code("prepare"),
     shell:
-        "PYTHONPATH=src python -m collapse prepare --root {params.root} --dataset {wildcards.dataset}"
+        "PYTHONPATH=src RAYON_NUM_THREADS={threads} python -m collapse prepare --root {params.root} --dataset {wildcards.dataset}"
         " --settings {params.settings:q} > {log} 2>&1"

@@ -10,6 +10,8 @@ from collapse.commands.watch import Forecast, Reader, Weigh
 from collapse.progress import Status, duration
 
 DRY = {"-n", "--dry-run", "--dryrun"}
+EVERY = 3.0  # seconds between two lines of a log while jobs end
+SILENCE = 30.0  # and while none does
 
 
 def run(arguments: list[str], weigh: Weigh | None = None, stream: TextIO | None = None) -> int:
@@ -77,9 +79,9 @@ def _follow(arguments: list[str], forecast: Forecast, status: Status, start: flo
             if snakemake.stopped is not None:
                 status.show("stopping the running jobs ...", every=PATIENCE)
             elif reader.done > before:
-                status.show(describe(reader, forecast, start, now, status.terminal), every=3.0)
+                status.show(describe(reader, forecast, start, now, status.terminal), every=EVERY)
             elif line is None:
-                status.show(describe(reader, forecast, start, now, status.terminal), every=30.0)
+                status.show(describe(reader, forecast, start, now, status.terminal), every=SILENCE)
             elif reader.total and not before and line == "Select jobs to execute...":
                 status.show(describe(reader, forecast, start, now, status.terminal), every=0.0)
     status.clear()

@@ -25,7 +25,9 @@ def check(path: Path) -> str:
         if entry:
             build(import_module("collapse.families.decoding").Sampler, entry, f"sampler {name!r}")
     jobs = grid.jobs(config)
-    return f"{path}: {len(config.policies)} policies, {len(jobs)} jobs, {sum(map(len, config.figures.values()))} figures"
+    return (
+        f"{path}: {len(config.policies)} policies, {len(jobs)} jobs, {sum(map(len, config.figures.values()))} figures"
+    )
 
 
 def _fits(config: Config, dataset: str) -> None:

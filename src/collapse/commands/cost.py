@@ -10,12 +10,12 @@ from collapse import grid, paths, policies, store
 from collapse.config import Config
 from collapse.errors import DataError
 
-# Measured on one core of an AMD EPYC server, torch 2.13.0, one thread; `collapse bench` prints them for another machine.
+# Measured on one core of an AMD EPYC server, torch 2.13.0; `collapse bench` prints them for another machine.
 START = {"prepare": 1.0, "fit_first": 2.0, "fit": 2.0, "sample": 2.0, "measure": 2.0, "simulate": 1.0, "figure": 3.5}
 START |= {"runs": 2.0, "judge": 6.0}
 """CPU seconds of a job before and around its work."""
 TRAIN, SAMPLE, EVALUATE = 18e9, 4e9, 20e9
-"""Floating-point operations a second of a small transformer: 6 P a token in training, 2 P in sampling and evaluation."""
+"""Floating-point operations a second: 6 P a token in training, 2 P in sampling and in evaluation."""
 PER_STORY = 1.5e-3
 """Seconds to measure one sampled story."""
 SIMULATE = 4e-9

@@ -8,7 +8,7 @@ import numpy as np
 from collapse import selection, store
 from collapse.commands.job import Job
 from collapse.commands.settings import provenance
-from collapse.errors import TrainingError
+from collapse.errors import ConfigError, TrainingError
 from collapse.loop import draw, turn
 from collapse.seeding import Streams
 
@@ -45,7 +45,11 @@ def fit(job: Job, n: int, threads: int = 1) -> None:
     curve: list[dict[str, float]] = []
 
     def observe(model, progress: dict[str, float]) -> None:
-        part = data.test if job.settings.get("curve_items") is None else data.test.first(job.settings["curve_items"])
+        few = job.settings.get("curve_items")
+        try:
+            part = data.test if few is None else data.test.first(few)
+        except ValueError as error:
+            raise ConfigError(f"curve_items is larger than the test set: {error}") from None
         point = family.evaluate(model, part, Streams(("curve", *job.cell.fitted(n)), seeds))
         curve.append({**progress, **_scalars(point)})
 

@@ -74,9 +74,14 @@ class Job:
 
     @cached_property
     def sampler(self):
-        """The sampler's settings; None where an entry has no options (a family that draws exactly)."""
+        """The sampler's settings; None for a family that draws exactly.
+
+        Raises ConfigError where the family needs settings and the entry has none.
+        """
         entry = self.settings["sampler"]
         if not entry:
+            if hasattr(self.family, "Sampler"):
+                raise ConfigError(f"sampler {self.cell.sampler!r} has no settings; {self.cell.recipe!r} needs some")
             return None
         from collapse.families.decoding import Sampler  # an import that the digest sees
 

@@ -1,5 +1,6 @@
 """`collapse measure`: the rows, learning curves and examples of one series, all generations in one process."""
 
+from importlib import import_module
 from itertools import pairwise
 
 import numpy as np
@@ -18,6 +19,9 @@ def measure(job: Job, examples: int = 12) -> None:
         DataError: a generation is missing, or belongs to another chain.
     """
     last, rows, curves, shown = job.settings["generations"], [], [], {}
+    metrics = import_module(f"collapse.metrics.{job.settings['dataset']['kind']}")
+    real = metrics.reference(job.data)
+    limit = job.settings["sampler"].get("max_tokens")
     names = {**vars(job.cell), "family": job.settings["recipe"]["family"], "seed": job.seed}
     for n in range(1, last + 1):
         record = store.read_json(job.folder(n) / "metrics.json")
@@ -27,7 +31,7 @@ def measure(job: Job, examples: int = 12) -> None:
             )
         items = job.samples(n, job.data.size)
         plain = {k: v for k, v in record.items() if not isinstance(v, list | dict) and k != "seed"}
-        sampled = {f"sample_{k}": v for k, v in job.data.measure(items).items()}
+        sampled = {f"sample_{k}": v for k, v in metrics.measure(items, real, job.data, limit).items()}
         floor = job.data.floor
         excess = {} if floor is None else {"excess": record["metrics"]["cross_entropy"] - floor}
         plain.setdefault("samples_sha256", items.sha256())

@@ -23,7 +23,8 @@ COUNT = re.compile(r"(\S+) +(\d+)$")
 ROUTINE = re.compile(
     r"Select jobs to execute\.\.\.|Execute \d+ jobs\.\.\.|Using shell:|Provided (?:cores|resources|remote nodes):"
     r"|Using workflow specific profile|Assuming unrestricted shared filesystem|Rules claiming more threads"
-    r"|Building DAG of jobs|Activating conda environment:|Elapsed time:|Shutting down, this might take|Reasons?:"
+    r"|Config file \S+ is extended by additional config|Building DAG of jobs|Conda environments: ignored"
+    r"|Activating conda environment:|Elapsed time:|Shutting down, this might take|Reasons?:"
 )
 
 

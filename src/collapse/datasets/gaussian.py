@@ -71,10 +71,6 @@ class Gaussian:
         noise = self.config.mean + self.config.sd * rng.each(lambda g: g.uniform(-3, 3, shape))
         return replace(items, output=np.where(hit, noise, items.output))
 
-    def measure(self, items: Items) -> dict[str, float]:
-        """Mean and standard deviation of the only chain's items."""
-        return {"mean": float(items.output[0].mean()), "sd": float(items.output[0].std(ddof=1))}
-
     def truth(self, items: Items) -> np.ndarray:
         """Log-density of each item under the true distribution in nats, (S, N)."""
         z = (items.output - self.config.mean) / self.config.sd

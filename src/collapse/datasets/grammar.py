@@ -34,7 +34,7 @@ Forms = dict[str, dict[str, str]]
 
 _FIELD = re.compile(r"\{(\w*)(?::(\w+)(?:!(\w+))?|\.(\w+))?\}")
 _WORD = re.compile(r"\w+|[^\w\s]")
-_LOOKAHEAD = 32  # characters
+_LOOKAHEAD, _HEADS = 32, 20_000  # most characters that a choice may need, and most strings of as many characters
 
 
 def zipf(options: str, exponent: float = 1.0) -> tuple[tuple[float, str], ...]:
@@ -48,8 +48,6 @@ class _Law:
     def __init__(self, weights: Sequence[float], banned: int | None):
         allowed = [0.0 if i == banned else w for i, w in enumerate(weights)]
         total = sum(allowed)
-        if not total > 0:
-            raise ValueError("no alternative is left")
         self.probabilities = [w / total for w in allowed]
         self.logs = [log(p) if p else -inf for p in self.probabilities]
         last = max(i for i, p in enumerate(self.probabilities) if p)
@@ -137,6 +135,8 @@ class Grammar:
         for part in reversed([*parts, template[position:]]):
             if isinstance(part, tuple):
                 following = self._field(*part, following, path)
+            elif "{" in part or "}" in part:
+                raise ValueError(f"not a field: {part!r} in {template!r}")
             elif part:
                 following = self._add(_Text(part, None, {}, following), {following}, frozenset())
         return following
@@ -148,6 +148,8 @@ class Grammar:
         if name in path:
             raise ValueError(f"rule {name!r} is recursive")
         alternatives = self._alternatives(name)
+        if exclude and len(alternatives) < 2:
+            raise ValueError(f"rule {name!r} has nothing left without the label of {exclude!r}")
         arms = [self._compile(template, following, (*path, name)) for _, template, _ in alternatives]
         node = _Choice(variable, exclude, alternatives, arms)
         return self._add(node, set(arms), frozenset({exclude} - {None}))
@@ -159,9 +161,8 @@ class Grammar:
         table = self._forms.get(form[0].lower() + form[1:])
         if table is None or not set(values) <= table.keys():
             raise ValueError(f"form {form!r} is missing, or lacks some of: {', '.join(values)}")
-        return {
-            value: table[value][0].upper() + table[value][1:] if form[0].isupper() else table[value] for value in values
-        }
+        first = str.upper if form[0].isupper() else str
+        return {value: first(table[value][:1]) + table[value][1:] for value in values}
 
     def _add(self, node, after: set[_Node], uses: frozenset[str]):
         """Register a node: which variables must be bound before it, which are bound from it on."""
@@ -198,12 +199,13 @@ class Grammar:
             if isinstance(node, _Choice):
                 for k in range(_LOOKAHEAD + 1):
                     sets = [heads(arm, k) for arm in node.arms]
-                    table = {head: i for i, arm in enumerate(sets) for head in arm}
-                    if len(table) == sum(map(len, sets)):
+                    node.lookahead, node.table = k, {head: i for i, arm in enumerate(sets) for head in arm}
+                    if apart := len(node.table) == sum(map(len, sets)):
                         break
-                else:
-                    raise ValueError(f"{_LOOKAHEAD} characters do not tell these apart: {', '.join(node.labels)}")
-                node.lookahead, node.table = k, table
+                    if len(node.table) > _HEADS:  # more characters would take minutes
+                        break
+                if not apart:
+                    raise ValueError(f"{k} characters do not tell these apart: {'; '.join(node.labels)}")
 
     # One story
 
@@ -268,9 +270,7 @@ class Grammar:
             if text not in avoid:
                 found[text] = None
         if len(found) < count:
-            raise DataError(
-                f"the grammar gave {len(found)} different texts in {limit} draws: ask for fewer than {count}"
-            )
+            raise DataError(f"{limit} draws gave only {len(found)} different texts: ask for fewer than {count}")
         return list(found)
 
     def log_probability(self, text: str) -> float:
@@ -295,19 +295,18 @@ class Grammar:
 
     def enumerate(self) -> Iterator[tuple[str, float]]:
         """Yield every derivation's text and log-probability in nats. For small grammars."""
-        path: list[
-            list[int]
-        ] = []  # at each choice of the last walk: the alternatives not yet taken, the taken one last
+        path: list[list[int]] = []  # for each choice of a walk: what is still to be taken there, what is taken now last
+        depth = 0
+
+        def choose(node: _Choice, law: _Law, position: int) -> int:
+            nonlocal depth
+            if depth == len(path):
+                path.append([i for i, p in enumerate(law.probabilities) if p])
+            depth += 1
+            return path[depth - 1][-1]
+
         while True:
-            steps = iter(range(len(path)))
-
-            def choose(node: _Choice, law: _Law, position: int) -> int:
-                step = next(steps, None)  # noqa: B023 - used within this turn only
-                if step is None:
-                    path.append([i for i, p in enumerate(law.probabilities) if p])
-                    return path[-1][-1]
-                return path[step][-1]
-
+            depth = 0
             text, _, logprob = self._walk(choose)
             yield text, logprob
             while path and len(path[-1]) == 1:
@@ -378,221 +377,3 @@ class Grammar:
 def words(text: str) -> list[str]:
     """Split a text into words and punctuation marks."""
     return _WORD.findall(text)
-
-
-# The stories. Templates of sentences begin with a space; alternatives are ordered from common to rare.
-
-_GIRLS = "Lily, Mia, Anna, Sara, Emma, Lucy, Sue, Amy, Molly, Ella, Rose, Nora"
-_BOYS = "Tim, Tom, Ben, Max, Jack, Leo, Billy, Bob, Peter, Finn, Noah, Henry"
-_PLAY = {
-    "ball": "throw", "doll": "hug", "car": "push", "kite": "fly", "book": "read", "boat": "sail", "hat": "wear",
-    "train": "push", "drum": "hit", "balloon": "hold", "truck": "push", "robot": "build", "teddy bear": "hug",
-    "plane": "fly", "bike": "ride", "puzzle": "build", "crown": "wear", "flute": "play", "wagon": "pull",
-    "bell": "ring", "scarf": "wear",
-}  # fmt: skip
-_AT = {
-    "park": "in", "garden": "in", "beach": "at", "forest": "in", "farm": "at", "river": "at", "lake": "at",
-    "yard": "in", "zoo": "at", "school": "at", "hill": "on", "market": "at", "playground": "on", "pond": "at",
-    "library": "in", "castle": "in",
-}  # fmt: skip
-
-
-def _by_gender(girl: str, boy: str) -> dict[str, str]:
-    return dict.fromkeys(_GIRLS.split(", "), girl) | dict.fromkeys(_BOYS.split(", "), boy)
-
-
-STORY_FORMS: Forms = {
-    "he": _by_gender("she", "he"),
-    "him": _by_gender("her", "him"),
-    "his": _by_gender("her", "his"),
-    "play": _PLAY,
-    "at": _AT,
-}
-
-STORY_RULES: Rules = {
-    "story": ((1, "{opening:opening} {trait:trait} {child:child} {begin:begin}{weather:weather}{plot:plot}"),),
-    "opening": (
-        (0.56, "Once upon a time, a", "time"),
-        (0.2, "Once in a town, a", "town"),
-        (0.12, "Down by the sea, a", "sea"),
-        (0.06, "Deep in the woods, a", "woods"),
-        (0.04, "Long ago in winter, a", "winter"),
-        (0.02, "High on a hill, a", "hill"),
-    ),
-    "child": ((0.54, "girl named {hero:girl}", "girl"), (0.46, "boy named {hero:boy}", "boy")),
-    "begin": (
-        (0.36, "took {hero.his} {:thing} to the {:spot} to show {friend:friend}.", "took"),
-        (0.32, "had a {:thing}.{going:going}", "had"),
-        (0.2, "got a {:thing} from {hero.his} {giver:family}.{going:going}", "got"),
-        (0.12, "found a {:thing}.{going:going}", "found"),
-    ),
-    "thing": ((1, "{size:size} {look:look} {object:object}"),),
-    "spot": ((1, "{air:air} {place:place}"),),
-    "going": (
-        (0.6, " {hero} and {friend:friend} went to the {:spot}.", "went"),
-        (0.25, " {hero} met {friend:friend} near the {:spot}.", "met"),
-        (0.15, " {hero} ran to the {:spot} with {friend:friend}.", "ran"),
-    ),
-    "weather": (
-        (0.78, "", "none"),
-        (0.09, " It was sunny {place.at} the {place}.", "sunny"),
-        (0.05, " It was cold {place.at} the {place}.", "cold"),
-        (0.04, " The birds sang {place.at} the {place}.", "birds"),
-        (0.025, " There was snow {place.at} the {place}.", "snow"),
-        (0.015, " A rainbow was in the sky.", "rainbow"),
-    ),
-    "plot": (
-        (0.24, " {turn:turn} the {object} was gone.{cry:cry}{outcome:lost_end}", "lost"),
-        (0.18, " {friend} wanted to {object.play} the {look} {object}, too.{outcome:share_end}", "share"),
-        (0.14, " {turn:turn} {hero} broke the {object}.{cry:cry}{outcome:broken_end}", "broken"),
-        (0.12, " {hero} gave {friend} the {look} {object} and some {food:food}.{outcome:gift_end}", "gift"),
-        (0.1, " There they met a {mood:mood} {animal:animal} {where:where}.{outcome:animal_end}", "animal"),
-        (0.07, " {turn:turn} it began to {storm:storm}. They hid {where:where}.{outcome:storm_end}", "storm"),
-        (0.05, " {turn:turn} the wind blew the {object} into a tree.{cry:cry}{outcome:stuck_end}", "stuck"),
-        (0.04, " {friend} had a {object2:object!object}. {hero} wanted to trade.{outcome:trade_end}", "trade"),
-        (0.03, " {turn:turn} they heard a noise {where:where}.{cry:cry}{outcome:noise_end}", "noise"),
-        (0.02, " {turn:turn} a voice came from the {object}. It asked for {food:food}.{outcome:magic_end}", "magic"),
-        (0.01, " They dug a hole and saw a box {where:where}.{outcome:treasure_end}", "treasure"),
-    ),
-    "cry": (
-        (0.55, "", "none"),
-        (0.37, " {hero} was {sorrow:bad}.", "felt"),
-        (0.08, " {hero} began to cry.", "cried"),
-    ),
-    "lost_end": (
-        (0.66, " {friend} found the {look} {object} {where:where}.{ending:happy}", "found"),
-        (0.2, " They looked {where:where}, but never found the {look} {object}.{ending:sad}", "gone"),
-        (0.14, " Then a {mood:mood} {animal:animal} gave {hero} the {object}.{ending:happy}", "returned"),
-    ),
-    "share_end": (
-        (0.75, ' {hero} said, "We can share it."{ending:happy}', "shared"),
-        (0.25, ' {hero} said, "No, it is mine." {friend} was {sorrow:bad}.{ending:sad}', "refused"),
-    ),
-    "broken_end": (
-        (0.4, " {hero.His} {helper:family} fixed it with {tool:tool}.{ending:happy}", "fixed"),
-        (0.34, " {friend} fixed it with {tool:tool}.{ending:happy}", "friend fixed"),
-        (0.26, " No one could fix the {look} {object}.{ending:sad}", "ruined"),
-    ),
-    "gift_end": (
-        (0.85, ' {friend} said, "Thank you, {hero}!"{ending:happy}', "thanked"),
-        (0.15, " But {friend} did not like the {look} {object}.{ending:sad}", "disliked"),
-    ),
-    "animal_end": (
-        (0.7, " They gave it {food:food} and it was {relief:good}.{ending:happy}", "fed"),
-        (0.18, " {hero} let it {object.play} the {object}.{ending:happy}", "played"),
-        (0.12, " It took the {look} {object} and ran away.{ending:sad}", "stolen"),
-    ),
-    "storm_end": (
-        (0.8, " Soon the sun came out.{ending:happy}", "safe"),
-        (0.2, " The {look} {object} got wet.{ending:sad}", "wet"),
-    ),
-    "stuck_end": (
-        (0.6, " A {mood:mood} {animal:animal} got it down.{ending:happy}", "animal"),
-        (0.25, " {hero.His} {helper:family} got it down.{ending:happy}", "family"),
-        (0.15, " No one could reach the {look} {object}.{ending:sad}", "unreached"),
-    ),
-    "trade_end": (
-        (0.8, " So {hero} got the {object2} and {friend} got the {object}.{ending:happy}", "traded"),
-        (0.2, " But {friend} kept the {object2}.{ending:sad}", "kept"),
-    ),
-    "noise_end": (
-        (0.8, " But it was only a {mood:mood} {animal:animal}.{ending:happy}", "animal"),
-        (0.2, " They ran away and left the {look} {object}.{ending:sad}", "fled"),
-    ),
-    "magic_end": (
-        (0.7, " Then {hero} woke up. It was only a dream.{closing:closing}", "dream"),
-        (0.3, " It was a magic {object}!{ending:happy}", "real"),
-    ),
-    "treasure_end": (
-        (0.6, " It was full of gold.{ending:happy}", "gold"),
-        (0.4, " But the box was empty.{ending:sad}", "empty"),
-    ),
-    "happy": (
-        (0.3, " {hero} was {good:good} and hugged {friend}.{closing:closing}", "hugged"),
-        (0.25, " {hero} and {friend} played {place.at} the {place} until {time:time}.{closing:closing}", "played"),
-        (0.2, " {hero} and {friend} were {good:good}.{closing:closing}", "felt"),
-        (0.17, " When {hero} left the {place}, {friend} was {good:good}.{closing:closing}", "left"),
-        (0.08, " Then {hero} ate {treat:food} with {friend}.{closing:closing}", "ate"),
-    ),
-    "closing": (
-        (0.75, "", "none"),
-        (0.09, " The end.", "end"),
-        (0.07, " They lived happily ever after.", "ever after"),
-        (0.04, " {hero} and {friend} were best friends.", "best friends"),
-        (0.03, " {hero.His} {proud:family} was proud of {hero.him}.", "proud"),
-        (0.01, " It was the best day of all.", "best day"),
-        (0.01, " {friend} never forgot the {look} {object}.", "never forgot"),
-    ),
-    "sad": (
-        (0.6, " {hero} left the {place} and felt {grief:bad}.{lesson:lesson}", "left"),
-        (0.25, " {hero.His} {comfort:family} gave {hero.him} a big hug.{lesson:lesson}", "comforted"),
-        (0.15, " That night, {hero} could not sleep.{lesson:lesson}", "sleepless"),
-    ),
-    "lesson": (
-        (0.6, "", "none"),
-        (0.25, " {hero} learned to be more {virtue:virtue}.", "learned"),
-        (0.1, " {friend} said sorry the next day.", "sorry"),
-        (0.05, " It was a very sad day.", "sad day"),
-    ),
-    "girl": zipf(_GIRLS, 1.2),
-    "boy": zipf(_BOYS, 1.2),
-    "friend": zipf("Sam, Kim, Alex, Pip, Coco, Robin, Fred, Zoe, Dot, Gus, Kit, Lola, Ned, Pam, Rex, Tess", 1.2),
-    "object": zipf(", ".join(_PLAY), 1.2),
-    "place": zipf(", ".join(_AT), 1.2),
-    "size": zipf("big, small, new, little, pretty, heavy, soft, funny, long, tiny, strange", 0.7),
-    "look": zipf(
-        "red, blue, green, yellow, white, black, pink, brown, purple, golden, silver, gray, wooden, shiny", 0.7
-    ),
-    "air": zipf("big, sunny, quiet, old, green, busy, pretty, cold, windy, dark, lovely, empty", 0.7),
-    "trait": zipf(
-        "little, kind, happy, curious, brave, shy, clever, funny, silly, polite, quiet, gentle, lazy, stubborn", 0.7
-    ),
-    "family": zipf("mom, dad, grandma, brother, sister, grandpa, aunt, uncle, teacher, cousin"),
-    "turn": zipf("Then, Suddenly, But soon, Later, At noon, Just then"),
-    "where": zipf(
-        "under a tree, behind a rock, in the grass, in a bush, under a bench, in the mud, near the path, "
-        "behind a wall, under the leaves, in the sand, near the gate, behind a barrel, under a log, in a nest",
-        0.7,
-    ),
-    "bad": zipf("sad, scared, angry, upset, worried, lonely, tired, sorry, confused, hurt", 0.7),
-    "good": zipf("happy, glad, proud, excited, thankful, calm, safe, cheerful, surprised, full of joy", 0.7),
-    "mood": zipf("hungry, little, friendly, lost, sleepy, brown, thirsty, fat, grumpy, clever", 0.7),
-    "animal": zipf("dog, cat, bird, rabbit, frog, duck, mouse, bear, fox, turtle, pony, sheep, goat, monkey, lion"),
-    "food": zipf("cookies, cake, apples, soup, bread, juice, candy, milk, pie, berries, cheese, honey, nuts", 0.7),
-    "tool": zipf("glue, tape, string, paint, wire, wood, nails"),
-    "storm": zipf("rain, snow, thunder, hail"),
-    "time": zipf("dinner, dark, bedtime, sunset, lunch, the moon came out"),
-    "virtue": zipf("careful, kind, patient, honest, brave, gentle"),
-}
-
-TINY_FORMS: Forms = {"he": {"Ann": "she", "Al": "he", "Alan": "he"}}
-
-TINY_RULES: Rules = {
-    "story": (
-        (3, "{:who} had a {object:object}.{weather:weather} {plot:plot}"),
-        (1, "Nothing happened.{closing:closing}"),
-    ),
-    "who": ((2, "Here is {hero:name}. {hero.He}"), (1, "{hero:name}")),
-    "name": zipf("Ann, Al, Alan"),
-    "object": ((2, "ball"), (1, "balloon")),
-    "weather": ((3, "", "none"), (1, " It rained.", "rain")),
-    "plot": (
-        (
-            2,
-            "{friend:name!hero} took the {object}, but {hero} took the {object2:object!object}.{closing:closing}",
-            "trade",
-        ),
-        (1, "{hero.He} lost the {object}.{closing:closing}", "lost"),
-    ),
-    "closing": ((2, "", "none"), (1, " The end.", "end")),
-}
-
-
-def stories() -> Grammar:
-    """Return the grammar of the embedded stories."""
-    return Grammar(STORY_RULES, STORY_FORMS)
-
-
-def tiny() -> Grammar:
-    """Return a grammar that uses every construct and makes few enough texts to write them all down."""
-    return Grammar(TINY_RULES, TINY_FORMS)

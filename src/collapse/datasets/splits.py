@@ -9,9 +9,9 @@ import numpy as np
 
 from collapse import seeding, store
 from collapse.datasets import bpe, hub, textfiles
+from collapse.datasets.words import digest
 from collapse.errors import DataError, unknown
 from collapse.items import Ragged
-from collapse.metrics.text import digest
 
 Progress = Callable[[str, int, int | None], None]
 

@@ -14,10 +14,11 @@ from itertools import pairwise
 import numpy as np
 
 from collapse import seeding
-from collapse.datasets import bpe, grammar, hub, splits, textfiles
+from collapse.datasets import bpe, hub, splits, storybook, textfiles
+from collapse.datasets.grammar import Grammar
+from collapse.datasets.words import by_rarity, digest, entropy, words
 from collapse.errors import ConfigError, unknown
 from collapse.items import Items, Ragged
-from collapse.metrics import text as metrics
 from collapse.seeding import Streams
 
 END = textfiles.SEPARATOR
@@ -84,7 +85,7 @@ def _hexadecimal(value, digits: int) -> bool:
 
 def _embedded(config: Config, name: str, report: splits.Progress):
     """Return train and test stories and facts. The test set is drawn first: it is the same whatever is trained on."""
-    source, avoid, pools = grammar.stories(), set(), []
+    source, avoid, pools = storybook.stories(), set(), []
     for split, count in (("test", config.test), ("train", config.train * config.shards + config.validation)):
         report("drawing stories", 0, count)
         texts = source.sample_distinct(count, seeding.stream("stories", name, split), avoid)
@@ -149,11 +150,11 @@ def prepare(config: Config, name: str = "stories", progress: splits.Progress | N
     if longest > config.max_tokens:
         raise ConfigError(f"stories: an embedded story has {longest} tokens: raise `max_tokens` or `vocabulary`")
     named = dict(zip([*(f"shard{i + 1}" for i in range(config.shards)), "validation", "test"], parts, strict=True))
-    words = Counter(word for story in parts[0].texts for word in metrics.words(story))
+    counted = Counter(word for story in parts[0].texts for word in words(story))
     arrays = {f"{k}.{a}": getattr(p.tokens, a) for k, p in named.items() for a in ("values", "offsets")} | {
         "tokenizer": bpe.pack(tokenizer),
-        "words": np.frombuffer("\n".join(metrics.by_rarity(words)).encode(), np.uint8),
-        "digests": np.frombuffer(b"".join(map(metrics.digest, parts[0].texts)), np.uint8).reshape(-1, 16),
+        "words": np.frombuffer("\n".join(by_rarity(counted)).encode(), np.uint8),
+        "digests": np.frombuffer(b"".join(map(digest, parts[0].texts)), np.uint8).reshape(-1, 16),
     }
     return arrays, facts | _describe(named, tokenizer.get_vocab_size(), config)
 
@@ -169,12 +170,12 @@ def _describe(named: dict[str, splits.Part], vocabulary: int, config: Config) ->
         "longest": max(int(p.tokens.lengths.max()) for p in named.values()),
         "vocabulary": vocabulary,
         "tokenizer_from": "the stories that D_1 is taken from, before those of too many tokens are dropped",
-        "unigram_entropy": metrics.entropy(np.bincount(first.values, minlength=vocabulary)),
+        "unigram_entropy": entropy(np.bincount(first.values, minlength=vocabulary)),
         "test_characters_per_token": sum(map(len, test.texts)) / predicted,
         "source_entropy": None,
     }
     if config.source == "embedded":
-        source = grammar.stories()
+        source = storybook.stories()
         facts["source_entropy"] = -sum(map(source.log_probability, test.texts)) / predicted
         facts["grammar_entropy_per_story"] = source.entropy()
         facts["grammar_entropy_per_token"] = source.entropy() * len(test.texts) / predicted
@@ -216,9 +217,9 @@ class Stories:
         return bpe.unpack(self.arrays["tokenizer"])
 
     @cached_property
-    def grammar(self) -> grammar.Grammar | None:
+    def grammar(self) -> Grammar | None:
         """The source of embedded stories; None for others."""
-        return grammar.stories() if self.config.source == "embedded" else None
+        return storybook.stories() if self.config.source == "embedded" else None
 
     def _split(self, name: str, start: int = 0) -> Items:
         tokens = Ragged(self.arrays[f"{name}.values"], self.arrays[f"{name}.offsets"])
@@ -270,28 +271,6 @@ class Stories:
         if self.grammar is None:
             return None
         return np.array([[self.grammar.log_probability(text) for text in self.decode(items)]])
-
-    @cached_property
-    def reference(self) -> metrics.Reference:
-        """What samples are measured against: as many as there are in D_1 and in the test set."""
-        size = min(self.size, len(self.test))
-        return metrics.reference(
-            self.decode(self.real().first(size)),
-            self.decode(self.test),
-            words=self.arrays["words"].tobytes().decode().split("\n"),
-            digests=frozenset(row.tobytes() for row in self.arrays["digests"]),
-            grammar=self.grammar,
-        )
-
-    def measure(self, items: Items, limit: int | None = None) -> dict[str, float]:
-        """Measure drawn stories (`collapse.metrics.text.measure`). Raises DataError where there are too few.
-
-        ``truncated`` is the share of stories of ``limit`` tokens, the most that the sampler makes (``max_tokens`` where
-        it is not told).
-        """
-        items = items.first(min(self.reference.size, len(items)))
-        reached = items.output.lengths >= (self.config.max_tokens if limit is None else limit)
-        return metrics.measure(self.decode(items), self.reference, truncated=reached)
 
 
 def load(config: Config, arrays: dict, facts: dict, seeds=(0,), name: str = "stories") -> Stories:

@@ -14,8 +14,11 @@ from collapse.errors import ConfigError, TrainingError, unknown
 from collapse.items import Items, Ragged
 from collapse.seeding import Streams
 
-BATCH = 256
+BATCH = 128
 """Stories sampled together: more shares the overhead of a step, fewer keeps keys and values in the CPU's cache."""
+
+SLOTS = 16
+"""Finished stories retire in multiples of this: `collapse.families.matmul` prepares code for each number of rows."""
 
 STARTS = ("bos",)
 
@@ -72,27 +75,33 @@ def _decode(
     """
     B, M = uniform.shape
     end = model.config.end
-    tokens, lengths = torch.empty(B, M, dtype=torch.int64), torch.full((B,), M)
-    total = torch.zeros(B, dtype=torch.float64)
-    story, token = torch.arange(B), torch.full((B,), end)  # which story is in which slot, and its newest token
+    # row B is nobody's: slots of stories that have ended write there until they are taken or dropped
+    uniform = torch.cat([uniform, torch.zeros(1, M, dtype=uniform.dtype)])
+    tokens, lengths = torch.empty(B + 1, M, dtype=torch.int64), torch.full((B + 1,), M)
+    total = torch.zeros(B + 1, dtype=torch.float64)
+    story, token = torch.arange(B), torch.full((B,), end)  # per slot: which story, and its newest token
+    left = B
     for t in range(M):
         token, logprob = choose(model.step(token, t, cache[:, :, : len(story)]), uniform[story, t], sampler)
         tokens[story, t] = token
         total[story] += logprob
-        ended = token == end
+        ended = (token == end) & (story < B)
         if not ended.any():
             continue
         lengths[story[ended]] = t
-        left = len(story) - int(ended.sum())
+        left -= int(ended.sum())
         if left == 0:
             break
-        # stories of the last slots move into the slots of finished ones; each moves once at most per story that ends
-        free, last = ended[:left].nonzero()[:, 0], (~ended[left:]).nonzero()[:, 0] + left
-        cache[:, :, free, :, : t + 1] = cache[:, :, last, :, : t + 1]
-        for array in (story, token):
-            array[free] = array[last]
-        story, token = story[:left], token[:left]
-    return tokens.numpy(), lengths.numpy(), total.numpy()
+        story[ended] = B
+        slots = -(-left // SLOTS) * SLOTS
+        if slots < len(story):  # stories of the last slots move to slots of stories that have ended
+            moved = (story[slots:] < B).nonzero()[:, 0] + slots
+            free = (story[:slots] == B).nonzero()[: len(moved), 0]
+            cache[:, :, free, :, : t + 1] = cache[:, :, moved, :, : t + 1]
+            for array in (story, token):
+                array[free] = array[moved]
+            story, token = story[:slots], token[:slots]
+    return tokens[:B].numpy(), lengths[:B].numpy(), total[:B].numpy()
 
 
 @torch.inference_mode()

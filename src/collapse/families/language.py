@@ -28,6 +28,12 @@ from collapse.store import load_arrays, save_arrays
 MEGABATCH = 64
 """Batches whose stories are sorted by length together; more means less padding and less mixing of lengths."""
 
+ROUNDING = 8
+"""Padded lengths are multiples of this: `collapse.families.matmul` prepares code for each shape."""
+
+IGNORED = -100
+"""Target of a position that predicts nothing."""
+
 EVALUATION_TOKENS = 4096
 """Positions per batch in evaluation."""
 
@@ -50,7 +56,7 @@ def check_settings(config) -> None:
     require("end", type(config.end) is int and 0 <= config.end < config.vocabulary, "a token of the vocabulary")
     require("warmup_steps", type(config.warmup_steps) is int and config.warmup_steps >= 0, "a whole number, 0 or more")
     require("dropout", 0 <= config.dropout < 1, "at least 0 and below 1")
-    for name in ("epochs", "learning_rate"):
+    for name in ("epochs", "learning_rate", "init_sd"):
         require(name, 0 < getattr(config, name) < np.inf, "positive")
     require("weight_decay", 0 <= config.weight_decay < np.inf, "0 or more")
     require("clip", config.clip is None or config.clip > 0, "positive, or null for no limit")
@@ -76,38 +82,36 @@ def budget(config, size: int, *, equal_steps: bool) -> Budget:
 def one_pass(lengths: np.ndarray, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
     """Yield the indices of each batch of one pass: every item once, items of similar length together.
 
-    Items are shuffled, sorted by length inside megabatches, cut into ceil(N / size) batches whose sizes differ by one
-    at most, and the batches are shuffled.
+    Items are shuffled, sorted by length inside megabatches, cut into batches, and the batches are shuffled.
 
     Args:
         lengths: (N,), tokens of each item.
-        size: items per batch, at most.
+        size: items per batch; one batch holds the rest.
         rng: draws both orders.
     """
-    number = ceil(len(lengths) / size)
-    edges = np.arange(number + 1) * len(lengths) // number
     order = rng.permutation(len(lengths))
-    for first in range(0, number, MEGABATCH):
-        part = order[edges[first] : edges[min(first + MEGABATCH, number)]]
+    for first in range(0, len(order), MEGABATCH * size):
+        part = order[first : first + MEGABATCH * size]
         part[:] = part[np.argsort(lengths[part], kind="stable")]
-    for i in rng.permutation(number):
-        yield order[edges[i] : edges[i + 1]]
+    for i in rng.permutation(ceil(len(order) / size)):
+        yield order[i * size : (i + 1) * size]
 
 
-def padded(texts: Ragged, index: np.ndarray, end: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def padded(texts: Ragged, index: np.ndarray, config) -> tuple[torch.Tensor, torch.Tensor]:
     """Lay stories out for the model.
 
     Returns:
-        inputs (B, T) int64, T - 1 the longest length; where in the flattened inputs a prediction counts, (P,); and the
-        P tokens to predict, story by story.
+        Inputs and targets, both (B, T) int64. T is the longest story with its end, rounded up so that few shapes occur;
+        where there is nothing to predict, the target is `IGNORED`.
     """
     rows = texts.take(index)
-    lengths = rows.lengths
-    width = lengths.max() + 1
-    inside = np.arange(width) <= lengths[:, None]  # (B, T)
-    text = np.full((len(index), width + 1), end, np.int64)  # (B, T + 1): end, story, end ..
-    text[:, 1:-1][inside[:, 1:]] = rows.values
-    return text[:, :-1], np.flatnonzero(inside), text[:, 1:][inside]
+    ends = rows.lengths[:, None]
+    width = min(-(-(ends.max() + 1) // ROUNDING) * ROUNDING, config.positions)
+    at = np.arange(width)
+    text = np.full((len(index), width + 1), config.end, np.int64)  # (B, T + 1): end, story, end ..
+    text[:, 1:][at < ends] = rows.values
+    targets = np.where(at <= ends, text[:, 1:], IGNORED)
+    return torch.from_numpy(text[:, :-1]), torch.from_numpy(targets)
 
 
 def _texts(items: Items, config) -> Ragged:
@@ -199,13 +203,13 @@ def train(model, items: Items, *, weights: np.ndarray | None, budget: Budget, ob
     summed = first_loss = loss = 0.0
     model.train()
     for step, index in enumerate(islice(batches(), total), 1):
-        inputs, where, targets = (torch.from_numpy(a) for a in padded(texts, index, config.end))
-        hidden = model.trunk(inputs, noise).flatten(0, 1)  # (B * T, C)
-        hidden = hidden.index_select(0, where) if len(where) < len(hidden) else hidden  # padding ends here
-        losses = cross_entropy(model.head(hidden), targets, reduction="none")  # (P,)
+        inputs, targets = padded(texts, index, config)  # (B, T)
+        logits = model.head(model.trunk(inputs, noise))  # (B, T, V)
+        losses = cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none")
         if scale is not None:
-            losses = losses * torch.from_numpy(scale[index].repeat(lengths[index] + 1))
-        mean = losses.mean()
+            losses = losses.view_as(targets) * torch.from_numpy(scale[index])[:, None]
+        predicted = int(lengths[index].sum()) + len(index)
+        mean = losses.sum() / predicted
         grads.zero_()
         mean.backward()
         loss, norm, rate = mean.item(), grads.norm().item(), learning_rate(step - 1, total, config)
@@ -220,8 +224,8 @@ def train(model, items: Items, *, weights: np.ndarray | None, budget: Budget, ob
             beta2=config.betas[1], lr=rate, weight_decay=0.0, eps=1e-8, maximize=False,
         )  # fmt: skip
         first_loss = loss if step == 1 else first_loss
-        tokens, positions = tokens + len(where), positions + inputs.numel()
-        summed, seen = summed + loss * len(where), seen + len(where)
+        tokens, positions = tokens + predicted, positions + inputs.numel()
+        summed, seen = summed + loss * predicted, seen + predicted
         if step in calls:
             if observer is not None:
                 model.eval()
@@ -265,11 +269,9 @@ def log_probabilities(model, items: Items) -> np.ndarray:
             :EVALUATION_TOKENS
         ]
         index = order[at : at + max(1, int(np.searchsorted(widths, EVALUATION_TOKENS, side="right")))]
-        inputs, where, targets = (torch.from_numpy(a) for a in padded(texts, index, config.end))
-        logits = model.head(model.trunk(inputs).flatten(0, 1).index_select(0, where))
-        losses = cross_entropy(logits, targets, reduction="none").double().numpy()
-        ends = np.cumsum(texts.lengths[index] + 1)
-        out[index] = -np.add.reduceat(losses, ends - texts.lengths[index] - 1)
+        inputs, targets = padded(texts, index, config)
+        logits = model.head(model.trunk(inputs)).transpose(1, 2)  # (B, V, T)
+        out[index] = -cross_entropy(logits, targets, ignore_index=IGNORED, reduction="none").sum(1, dtype=torch.float64)
         at += len(index)
     return out
 

@@ -6,8 +6,6 @@ between generations, and the value of real texts (another real sample in the pla
 compare with. Diversity measures also depend on lengths: read them beside ``length_mean``.
 """
 
-import hashlib
-import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,9 +14,9 @@ from typing import Protocol
 
 import numpy as np
 
+from collapse.datasets.words import digest, entropy, words
 from collapse.errors import DataError
 
-WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 DISTINCT = (1, 2, 3, 4)
 
 
@@ -42,11 +40,6 @@ class Corpus:
     def counts(self) -> np.ndarray:
         """Number of times that each type appears, shape (T,)."""
         return np.bincount(self.codes, minlength=len(self.types))
-
-
-def words(text: str) -> list[str]:
-    """Return the words of a text."""
-    return WORD.findall(text.lower())
 
 
 def corpus(texts: Iterable[str]) -> Corpus:
@@ -85,17 +78,6 @@ def compression_ratio(texts: Iterable[str]) -> float:
     return len(raw) / len(zlib.compress(raw, 9)) if raw else 1.0
 
 
-def entropy(counts: np.ndarray) -> float:
-    """Plug-in entropy of a table of counts, in nats: -sum p ln p with p = counts / sum. 0 for an empty table."""
-    p = counts[counts > 0] / max(counts.sum(), 1)
-    return float(-(p * np.log(p)).sum() + 0.0)
-
-
-def by_rarity(counts: Mapping[str, int]) -> list[str]:
-    """Return the words from the rarest to the most common, ties in alphabetical order."""
-    return sorted(counts, key=lambda word: (counts[word], word))
-
-
 def rarest(words: Sequence[str], share: float = 0.1) -> frozenset[str]:
     """The first ``share`` (at least one) of the types as `by_rarity` orders them: the rarest decile."""
     return frozenset(words[: max(1, int(len(words) * share))])
@@ -115,11 +97,6 @@ def mass(sample: Corpus, types: frozenset[str]) -> float:
 def duplicates(texts: Sequence[str]) -> float:
     """Share of texts that repeat an earlier one: 1 - different texts / texts."""
     return 1 - len(set(texts)) / len(texts)
-
-
-def digest(text: str) -> bytes:
-    """What stands for a text where many are compared: 16 bytes of BLAKE2b."""
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
 def copied(texts: Sequence[str], train: frozenset[bytes]) -> float:
