@@ -12,6 +12,7 @@ from collapse.plotting import (
     GENERATION,
     Drawing,
     Inputs,
+    chosen,
     data_statement,
     floor,
     integer_ticks,
@@ -46,9 +47,10 @@ def published(scale: str, recipe: str, policy: str, n: int) -> float:
     return values[n - 1] if n <= len(values) else np.nan
 
 
-def draw(inputs: Inputs, policies=("replace", "accumulate")) -> Drawing:
+def draw(inputs: Inputs, policies=None) -> Drawing:
     """Draw test cross-entropy against the generation, a facet per policy, a colour per model."""
     style()
+    policies = chosen(inputs.rows, policies)
     rows = pick(inputs.rows, policy=policies)
     dataset = only(rows, "dataset")
     sampler = only(rows, "sampler")

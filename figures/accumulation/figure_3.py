@@ -12,6 +12,7 @@ from collapse.plotting import (
     CROSS_ENTROPY,
     Drawing,
     Inputs,
+    chosen,
     data_statement,
     log_axis,
     look,
@@ -25,9 +26,10 @@ from collapse.plotting import (
 )
 
 
-def draw(inputs: Inputs, policies=("replace", "accumulate")) -> Drawing:
+def draw(inputs: Inputs, policies=None) -> Drawing:
     """Draw test cross-entropy against the share of a fit's steps: rows policies, columns models, hue generations."""
     style()
+    policies = chosen(inputs.rows, policies)
     rows, curves = pick(inputs.rows, policy=policies), pick(inputs.curves, policy=policies)
     _, sampler, _ = (only(curves, column) for column in ("dataset", "sampler", "selector"))
     by = ["dataset", "policy", "recipe", "generation"]

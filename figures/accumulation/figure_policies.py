@@ -142,9 +142,10 @@ def draw(inputs: Inputs, policies=None) -> Drawing:
     axes[0].set_ylabel(CROSS_ENTROPY)
     caption = (
         f"Policies of several papers, and controls without synthetic data (black, grey): {model}, sampler {sampler}, "
-        f"real test data. {seeds_statement(table)} Policies that always train on N items stand in all panels with the "
-        "same runs. With N items, accumulate is Accumulate-Subsample, Replace-Multiple and Growing are Replace; with N "
-        "items or equal steps, Real, n times is Real only. Golden ratio and Growing were not run at equal steps."
-        f"{dashed} {training_statement(rows).partition(';')[0]}. {data_statement(inputs)}"
+        f"real test data. {seeds_statement(table)} Lines of fewer seeds start at generation 1 of these seeds. "
+        "Policies that always train on N items stand in all panels with the same runs. With N items, accumulate is "
+        "Accumulate-Subsample, Replace-Multiple and Growing are Replace; with N items or equal steps, Real, n times is "
+        f"Real only. Golden ratio and Growing were not run at equal steps.{dashed} "
+        f"{training_statement(rows).partition(';')[0]}. {data_statement(inputs)}"
     )
     return Drawing(figure, table, caption)

@@ -78,12 +78,11 @@ def cell(axes, row: dict, x: float, y: float, width: float, characters: int) -> 
     return 2 * PAD + (len(lines) + (1.3 if below else 0)) * LEADING
 
 
-def draw(
-    inputs: Inputs, policies=("replace", "accumulate"), generations=(1, 3, 5), recipes=None, characters: int = 700
-) -> Drawing:
+def draw(inputs: Inputs, policies=None, generations=(1, 3, 5), recipes=None, characters: int = 700) -> Drawing:
     """Set the first story of each model of the first seed side by side; longer ones are cut at ``characters``."""
     style()
     recipes = list(recipes or dict.fromkeys(key[1] for key in inputs.examples))
+    policies = list(policies or dict.fromkeys(key[2] for key in inputs.examples))
     rows = [first_story(inputs, recipe, policy, n) for recipe in recipes for n in generations for policy in policies]
     if not rows:
         raise DataError("the table needs stories: ask for examples.json in the config")

@@ -6,6 +6,7 @@ Standard library only; nothing is imported, files are parsed.
 
 import ast
 import hashlib
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -37,9 +38,18 @@ def _parsed(path: Path) -> ast.Module:
     return _strip(ast.parse(path.read_bytes(), filename=str(path)))
 
 
+def _is_other_rule(node: ast.AST, rules: frozenset[str]) -> bool:
+    """Whether a statement registers a mixing policy (``@kind``) that is not among ``rules``."""
+    decorators = [d.id for d in getattr(node, "decorator_list", []) if isinstance(d, ast.Name)]
+    return "kind" in decorators and node.name not in rules
+
+
 @cache
-def _dumped(path: Path) -> str:
-    return ast.dump(_parsed(path))
+def _dumped(path: Path, rules: frozenset[str] | None = None) -> str:
+    tree = _parsed(path)
+    if rules is not None:
+        tree = ast.Module([node for node in tree.body if not _is_other_rule(node, rules)], [])
+    return ast.dump(tree)
 
 
 @cache
@@ -71,11 +81,18 @@ def modules(*names: str, source: Path = SOURCE) -> list[str]:
     return sorted(seen)
 
 
-def code(*names: str, source: Path = SOURCE) -> str:
-    """Return the digest (16 hexadecimal characters) of modules and of all that they import."""
-    total = hashlib.sha256()
+def code(*names: str, rules: Iterable[str] | None = None, source: Path = SOURCE) -> str:
+    """Return the digest (16 hexadecimal characters) of modules and of all that they import.
+
+    Args:
+        names: modules.
+        rules: the mixing policies that are used; the functions of others do not count, so that adding a policy re-runs
+            nothing. All count by default.
+        source: folder of the package.
+    """
+    total, rules = hashlib.sha256(), None if rules is None else frozenset(rules)
     for name in modules(*names, source=source):
-        total.update(f"{name}\n{_dumped(_path(name, source))}\n".encode())
+        total.update(f"{name}\n{_dumped(_path(name, source), rules)}\n".encode())
     return total.hexdigest()[:16]
 
 

@@ -126,6 +126,11 @@ def pick(rows: pd.DataFrame | None, **wanted) -> pd.DataFrame:
     return rows
 
 
+def chosen(rows: pd.DataFrame | None, policies) -> list[str]:
+    """Return the policies that a figure was told to show, or those of its rows in the order of the config."""
+    return list(pick(rows)["policy"].unique()) if policies is None else list(policies)
+
+
 def only(rows: pd.DataFrame, column: str):
     """Return the one value that a column holds. Raises DataError where there are several."""
     values = pick(rows)[column].unique()

@@ -16,6 +16,15 @@ from collapse.seeding import Streams
 CONFIG = gpt2.Config(vocabulary=11, end=4, hidden=16, layers=2, heads=2, positions=24)
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Results are compared to the bit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def random_model(config=CONFIG, spread=0.3):
     """A model whose weights are large enough for its predictions to depend on the whole story."""
     model = gpt2.GPT2(config).initialise(Streams(("weights",), (0,)).torch())

@@ -244,3 +244,31 @@ def test_every_import_of_a_module_exists():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("collapse"):
                 assert digest._path(node.module, Path(digest.SOURCE)), f"{path}: no module {node.module}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same", "other"),
+    [
+        ("@kind\ndef replace(", "@kind\ndef new(n, size):\n    return ()\n\n\n@kind\ndef replace(", ["replace"], []),
+        (
+            "n * size),)\n\n\n@kind\ndef accumulate_s",
+            "n * size + 0),)\n\n\n@kind\ndef accumulate_s",
+            ["replace"],
+            ["accumulate"],
+        ),
+        ("def plan(", "def other():\n    pass\n\n\ndef plan(", [], ["replace", "accumulate"]),
+    ],
+)
+def test_a_policy_counts_for_the_jobs_that_use_it(tmp_path, old, new, same, other):
+    source = tmp_path / "collapse"
+    shutil.copytree(digest.SOURCE, source, ignore=shutil.ignore_patterns("__pycache__"))
+    text = (source / "policies.py").read_text()
+    assert text.count(old) == 1
+    (source / "policies.py").write_text(text.replace(old, new))
+
+    def kept(rule):
+        return digest.code("collapse.loop", rules=[rule], source=source) == digest.code("collapse.loop", rules=[rule])
+
+    assert all(map(kept, same))
+    assert not any(map(kept, other))
+    assert digest.code("collapse.loop", source=source) != digest.code("collapse.loop")

@@ -224,6 +224,17 @@ def test_captions_say_what_the_plans_say():
     )
 
 
+def test_the_true_source_is_drawn_where_it_does_not_squeeze_the_curves():
+    _, axes = plt.subplots(1, 2, sharey=True)
+    axes[0].set_ylim(2, 3)
+    assert plotting.floor(axes, None) == ""
+    assert plotting.floor(axes, 0.4).startswith(" Below the axis: the true source itself has 0.400")
+    assert axes[1].get_ylim() == (2, 3)
+    assert plotting.floor(axes, 0.6).startswith(" Dashed: ")
+    assert axes[1].get_ylim()[0] < 0.6
+    assert [line.get_ydata()[0] for facet in axes for line in facet.lines] == [0.6, 0.6]
+
+
 def test_ridge_is_0_where_a_recipe_sets_none():
     rows = regressions(n=1)
     assert (plotting.with_ridge(rows.drop(columns="ridge"))["ridge"] == 0).all()

@@ -80,16 +80,18 @@ def settings(w, *axes, **more):
 
 
 def code(verb):
-    """A function of the wildcards: the digest of the modules that a verb runs for this data set and family."""
+    """A function of the wildcards: the digest of what a verb runs for this data set, family and policy."""
 
     def of(w):
-        modules = [f"collapse.commands.{verb}"]
+        modules, rules = [f"collapse.commands.{verb}"], []
         if "dataset" in w.keys():
             kind = dataset_entry(w)["kind"]
             modules += [f"collapse.datasets.{kind}"] + [f"collapse.metrics.{kind}"] * (verb == "measure")
         if "recipe" in w.keys():
             modules.append(f"collapse.families.{recipe_entry(w)['family']}")
-        return digest.code(*modules)
+        if "policy" in w.keys():
+            rules.append(CONFIG.policies[w.policy]["kind"])
+        return digest.code(*modules, rules=rules)
 
     return of
 

@@ -25,7 +25,7 @@ from collapse.loop import Budget
 from collapse.seeding import Streams
 from collapse.store import load_arrays, save_arrays
 
-MEGABATCH = 64
+MEGABATCH = 128
 """Batches whose stories are sorted by length together; more means less padding and less mixing of lengths."""
 
 ROUNDING = 8
