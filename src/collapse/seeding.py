@@ -51,13 +51,13 @@ class Streams:
             raise ValueError(f"{len(self.generators)} chains run side by side, not one")
         return self.generators[0]
 
-    def torch(self, purpose: str = "torch"):
-        """Return a CPU ``torch.Generator`` for the only chain, seeded from the stream's name and ``purpose``."""
+    def torch(self, purpose: str = "torch", device: str = "cpu"):
+        """Return a ``torch.Generator`` for the only chain, seeded from the stream's name and ``purpose``."""
         import torch
 
         if len(self.seeds) != 1:
             raise ValueError(f"{len(self.seeds)} chains run side by side, not one")
-        return torch.Generator().manual_seed(torch_seed(*self.name, self.seeds[0], purpose))
+        return torch.Generator(device).manual_seed(torch_seed(*self.name, self.seeds[0], purpose))
 
     def each(self, draw: Callable[[np.random.Generator], np.ndarray]) -> np.ndarray:
         """Stack ``draw(generator)`` over the chains. Shapes: each draw (...), result (S, ...)."""

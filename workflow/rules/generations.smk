@@ -22,7 +22,7 @@ rule fit_first:
         runtime=720,
     params:
         root=root,
-        settings=lambda w: settings(w, "dataset", "recipe", curve_items=CONFIG.curve_items),
+        settings=lambda w: settings(w, "dataset", "recipe", device=CONFIG.device, curve_items=CONFIG.curve_items),
         code=code("fit"),
     shell:
         "PYTHONPATH=src python -m collapse fit --root {params.root} --dataset {wildcards.dataset}"
@@ -51,7 +51,7 @@ rule sample:
         runtime=720,
     params:
         root=root,
-        settings=lambda w: settings(w, "dataset", "recipe", "sampler"),
+        settings=lambda w: settings(w, "dataset", "recipe", "sampler", device=CONFIG.device),
         code=code("fit"),
     shell:
         "PYTHONPATH=src python -m collapse sample --root {params.root} --dataset {wildcards.dataset}"
@@ -84,7 +84,15 @@ rule fit:
         root=root,
         plan=plan,
         settings=lambda w: settings(
-            w, "dataset", "recipe", "policy", "sampler", "selector", count=drawn(w), curve_items=CONFIG.curve_items
+            w,
+            "dataset",
+            "recipe",
+            "policy",
+            "sampler",
+            "selector",
+            count=drawn(w),
+            device=CONFIG.device,
+            curve_items=CONFIG.curve_items,
         ),
         code=code("fit"),
     shell:

@@ -52,7 +52,8 @@ class Job:
     def config(self):
         """The family's settings: the recipe, and what the data set provides (a vocabulary, a width)."""
         wanted = {f.name for f in fields(self.family.Config)}
-        provided = {k: v for k, v in self.data.provides.items() if k in wanted}
+        offered = {**self.data.provides, "device": self.settings.get("device", "cpu")}
+        provided = {k: v for k, v in offered.items() if k in wanted}
         recipe = {k: v for k, v in self.settings["recipe"].items() if k != "family"}
         if twice := set(recipe) & set(provided):
             raise ConfigError(f"recipe {self.cell.recipe!r} sets {sorted(twice)}, which the data set provides")

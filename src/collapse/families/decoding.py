@@ -73,13 +73,16 @@ def _decode(
 
     Shapes: uniform (B, M), cache as the model's; result tokens (B, M), lengths (B,), log-probabilities (B,).
     """
-    B, M = uniform.shape
+    (B, M), device = uniform.shape, cache.device
     end = model.config.end
     # row B is nobody's: slots of stories that have ended write there until they are taken or dropped
-    uniform = torch.cat([uniform, torch.zeros(1, M, dtype=uniform.dtype)])
-    tokens, lengths = torch.empty(B + 1, M, dtype=torch.int64), torch.full((B + 1,), M)
-    total = torch.zeros(B + 1, dtype=torch.float64)
-    story, token = torch.arange(B), torch.full((B,), end)  # per slot: which story, and its newest token
+    uniform = torch.cat([uniform.to(device), torch.zeros(1, M, dtype=uniform.dtype, device=device)])
+    tokens, lengths = torch.empty(B + 1, M, dtype=torch.int64, device=device), torch.full((B + 1,), M, device=device)
+    total = torch.zeros(B + 1, dtype=torch.float64, device=device)
+    story, token = (
+        torch.arange(B, device=device),
+        torch.full((B,), end, device=device),
+    )  # per slot: which story, and its newest token
     left = B
     for t in range(M):
         token, logprob = choose(model.step(token, t, cache[:, :, : len(story)]), uniform[story, t], sampler)
@@ -101,7 +104,7 @@ def _decode(
             for array in (story, token):
                 array[free] = array[moved]
             story, token = story[:slots], token[:slots]
-    return tokens[:B].numpy(), lengths[:B].numpy(), total[:B].numpy()
+    return tuple(array[:B].cpu().numpy() for array in (tokens, lengths, total))
 
 
 @torch.inference_mode()

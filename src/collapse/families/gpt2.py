@@ -57,6 +57,7 @@ class Config:
         betas: decay rates of AdamW's first and second moments.
         clip: largest L2 norm of the gradient; None for no limit.
         evaluations: fractions of training, in (0, 1], at which the observer is called; 1.0 always is.
+        device: ``cpu`` or ``cuda``; the workflow sets it for all recipes of a scale.
     """
 
     vocabulary: int
@@ -76,6 +77,7 @@ class Config:
     betas: tuple[float, float] = (0.9, 0.99)
     clip: float | None = 1.0
     evaluations: tuple[float, ...] = (1.0,)
+    device: str = "cpu"
 
     def __post_init__(self):
         language.check_settings(self)
@@ -223,7 +225,9 @@ class GPT2(nn.Module):
     def cache(self, stories: int, length: int) -> Tensor:
         """Allocate keys and values of ``length`` positions, (L, 2, B, H, M, D)."""
         c = self.config
-        return torch.empty(c.layers, 2, stories, c.heads, length, c.hidden // c.heads, dtype=self.wte.weight.dtype)
+        weight = self.wte.weight
+        shape = (c.layers, 2, stories, c.heads, length, c.hidden // c.heads)
+        return torch.empty(shape, dtype=weight.dtype, device=weight.device)
 
     def step(self, tokens: Tensor, t: int, cache: Tensor) -> Tensor:
         """Feed the tokens at position t; return the logits of the next ones.
@@ -290,7 +294,7 @@ def fit(
             if getattr(init.config, name) != getattr(config, name):
                 raise ConfigError(f"init has {name} {getattr(init.config, name)}, the recipe {getattr(config, name)}")
         model.load_state_dict(init.state_dict())
-    return language.train(model, items, weights=weights, budget=budget, observer=observer, rng=rng)
+    return language.train(language.place(model), items, weights=weights, budget=budget, observer=observer, rng=rng)
 
 
 def sample(model: GPT2, contexts: int, sampler: Sampler, rng: Streams, k: int = 1) -> Items:

@@ -56,6 +56,7 @@ def check_settings(config) -> None:
     require("end", type(config.end) is int and 0 <= config.end < config.vocabulary, "a token of the vocabulary")
     require("warmup_steps", type(config.warmup_steps) is int and config.warmup_steps >= 0, "a whole number, 0 or more")
     require("dropout", 0 <= config.dropout < 1, "at least 0 and below 1")
+    require("device", config.device in ("cpu", "cuda"), "cpu or cuda")
     for name in ("epochs", "learning_rate", "init_sd"):
         require(name, 0 < getattr(config, name) < np.inf, "positive")
     require("weight_decay", 0 <= config.weight_decay < np.inf, "0 or more")
@@ -64,6 +65,14 @@ def check_settings(config) -> None:
     require("evaluations", all(0 < f <= 1 for f in config.evaluations), "fractions above 0, at most 1")
     if config.schedule not in SCHEDULES:
         raise unknown("schedule", str(config.schedule), SCHEDULES)
+
+
+def place(model):
+    """Move a model to the device of its settings. Raises ConfigError where that is not there: no other one is taken."""
+    device = model.config.device
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("`device: cuda` is asked for and torch finds no GPU: set `device: cpu`, or mend the driver")
+    return model.to(device)
 
 
 def steps(count: int, config, budget: Budget) -> int:
@@ -111,7 +120,7 @@ def padded(texts: Ragged, index: np.ndarray, config) -> tuple[torch.Tensor, torc
     text = np.full((len(index), width + 1), config.end, np.int64)  # (B, T + 1): end, story, end ..
     text[:, 1:][at < ends] = rows.values
     targets = np.where(at <= ends, text[:, 1:], IGNORED)
-    return torch.from_numpy(text[:, :-1]), torch.from_numpy(targets)
+    return tuple(torch.from_numpy(array).to(config.device) for array in (text[:, :-1], targets))
 
 
 def _texts(items: Items, config) -> Ragged:
@@ -190,7 +199,7 @@ def train(model, items: Items, *, weights: np.ndarray | None, budget: Budget, ob
         raise ConfigError(f"warmup_steps is {config.warmup_steps}, but training has {total} steps: lower it")
     scale = None if weights is None else _scale(np.asarray(weights)[0], lengths)
     calls = {max(1, ceil(f * total - 1e-9)): f for f in (*config.evaluations, 1.0)}
-    noise = rng.torch("dropout") if config.dropout else None
+    noise = rng.torch("dropout", config.device) if config.dropout else None
     order = rng.alone
 
     def batches() -> Iterator[np.ndarray]:
@@ -198,7 +207,12 @@ def train(model, items: Items, *, weights: np.ndarray | None, budget: Budget, ob
             yield from one_pass(lengths, config.batch, order)
 
     flat, grads, decayed = _flatten(model)
-    start, first, second, clock = flat.clone(), torch.zeros_like(flat), torch.zeros_like(flat), torch.zeros(())
+    start, first, second, clock = (
+        flat.clone(),
+        torch.zeros_like(flat),
+        torch.zeros_like(flat),
+        torch.zeros((), device=flat.device),
+    )
     tokens = positions = seen = 0
     summed = first_loss = loss = 0.0
     model.train()
@@ -207,7 +221,7 @@ def train(model, items: Items, *, weights: np.ndarray | None, budget: Budget, ob
         logits = model.head(model.trunk(inputs, noise))  # (B, T, V)
         losses = cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none")
         if scale is not None:
-            losses = losses.view_as(targets) * torch.from_numpy(scale[index])[:, None]
+            losses = losses.view_as(targets) * torch.from_numpy(scale[index]).to(targets.device)[:, None]
         predicted = int(lengths[index].sum()) + len(index)
         mean = losses.sum() / predicted
         grads.zero_()
@@ -271,7 +285,9 @@ def log_probabilities(model, items: Items) -> np.ndarray:
         index = order[at : at + max(1, int(np.searchsorted(widths, EVALUATION_TOKENS, side="right")))]
         inputs, targets = padded(texts, index, config)
         logits = model.head(model.trunk(inputs)).transpose(1, 2)  # (B, V, T)
-        out[index] = -cross_entropy(logits, targets, ignore_index=IGNORED, reduction="none").sum(1, dtype=torch.float64)
+        out[index] = (
+            -cross_entropy(logits, targets, ignore_index=IGNORED, reduction="none").sum(1, dtype=torch.float64).cpu()
+        )
         at += len(index)
     return out
 
@@ -292,7 +308,7 @@ def _json(value) -> np.ndarray:
 
 def save(model, path: str | Path) -> None:
     """Write weights, settings and facts as safetensors. Raises DataError."""
-    weights = {name: p.detach().numpy() for name, p in model.named_parameters()}
+    weights = {name: p.detach().cpu().numpy() for name, p in model.named_parameters()}
     save_arrays(path, {**weights, "config": _json(asdict(model.config)), "facts": _json(model.facts)})
 
 
@@ -310,4 +326,4 @@ def load(path: str | Path, model_class: type, config_class: type):
     except (KeyError, ValueError, TypeError, RuntimeError, ConfigError) as error:
         raise DataError(f"{path} does not hold a {model_class.__name__}: {error}") from error
     model.facts = facts
-    return model.eval()
+    return place(model).eval()
