@@ -283,13 +283,16 @@ def series(config: Config) -> dict[tuple, int]:
 
 
 def load(path: str | Path) -> Config:
-    """Read and check a scale's YAML file; policies.yaml beside it is what all scales share, as in the workflow.
+    """Read and check a scale's YAML file on top of policies.yaml, which all scales share, as in the workflow.
+
+    policies.yaml is the one beside the file, or else the project's, config/policies.yaml.
 
     Raises:
         DataError: a file cannot be read.
         ConfigError: it is not valid YAML, or wrong.
     """
-    shared = Path(path).with_name("policies.yaml")
+    beside = Path(path).with_name("policies.yaml")
+    shared = beside if beside.is_file() else Path("config/policies.yaml")
     raw = _read(shared) if shared.is_file() else {}
     for key, value in _read(Path(path)).items():  # two levels, as Snakemake merges them
         both = isinstance(value, dict) and isinstance(raw.get(key), dict)

@@ -11,15 +11,17 @@ from collapse.config import Config
 from collapse.errors import DataError
 
 # Measured on one core of an AMD EPYC server, torch 2.13.0; `collapse bench` prints them for another machine.
-START = {"prepare": 1.0, "fit_first": 2.0, "fit": 2.0, "sample": 2.0, "measure": 2.0, "simulate": 1.0, "figure": 3.5}
-START |= {"runs": 2.0, "judge": 6.0}
+START = {"prepare": 1.7, "fit_first": 1.6, "fit": 1.6, "sample": 1.6, "measure": 0.6, "simulate": 1.0, "figure": 4.0}
+START |= {"runs": 6.0, "judge": 5.0}
 """CPU seconds of a job before and around its work."""
-TRAIN, SAMPLE, EVALUATE = 18e9, 4e9, 20e9
+TRAIN, SAMPLE, EVALUATE = 52e9, 18e9, 40e9
 """Floating-point operations a second: 6 P a token in training, 2 P in sampling and in evaluation."""
-PER_STORY = 1.5e-3
+PER_STORY = 1.5e-4
 """Seconds to measure one sampled story."""
-SIMULATE = 4e-9
+SIMULATE = 2.4e-9
 """Seconds for each chain, generation and d * d * T of a linear regression grid, and the rows it draws."""
+OFFICIAL_TEST = 22_000
+"""Stories of TinyStories' validation split, where a data set takes all of them."""
 TOKENS = {"embedded": 60, "local": 220, "hub": 220}
 """Tokens of a story where the data are not prepared yet."""
 
@@ -34,7 +36,7 @@ def tokens(config: Config, dataset: str) -> float:
     """Return the mean number of predicted tokens of a story: measured where the data are prepared, else a default."""
     try:
         facts = store.read_json(Path("results", config.scale, paths.DATA_FACTS.format(dataset=dataset)))
-        return facts["tokens"]["mean"] + 1
+        return facts["mean_length"]["shard1"] + 1
     except (DataError, KeyError, TypeError):
         return TOKENS[config.datasets[dataset].get("source", "embedded")]
 
@@ -64,7 +66,8 @@ def weigh(config: Config, rule: str, w: dict) -> float:
             drawn = policies.drawn(rule_, n, last, size)
             if rule_.budget == "epochs":
                 items = sum(share.count for share in policies.plan(rule_, n, size))
-        points = len(recipe.get("evaluations", [])) * (config.curve_items or data["test"]) + data["test"]
+        test = data["test"] or OFFICIAL_TEST
+        points = len(recipe.get("evaluations", [])) * (config.curve_items or test) + test
         fitted = 6 * work * items * recipe["epochs"] / TRAIN + 2 * work * points / EVALUATE
         return seconds + fitted + 2 * work * drawn / SAMPLE
     return seconds + 2 * work * size / SAMPLE
@@ -101,7 +104,10 @@ def weigher(path: Path) -> Callable[[str, dict[str, str]], float | None]:
 
 
 def recorded(config: Config) -> dict[str, tuple[int, float, float]]:
-    """Return rule -> (jobs, CPU seconds, largest memory in MiB) of what the benchmarks of a run recorded."""
+    """Return rule -> (jobs, seconds, largest memory in MiB) of what the benchmarks of a run recorded.
+
+    Seconds are of wall time: a job has a thread of its own, and CPU time is sampled too coarsely for short jobs.
+    """
     found: dict[str, list[dict]] = defaultdict(list)
     root = Path("results", config.scale, "benchmarks")
     for path in sorted(root.rglob("*.tsv")):
@@ -114,7 +120,7 @@ def recorded(config: Config) -> dict[str, tuple[int, float, float]]:
         return float(text) if text not in ("", "-", "NA") else 0.0
 
     return {
-        rule: (len(rows), sum(number(r["cpu_time"]) for r in rows), max(number(r["max_rss"]) for r in rows))
+        rule: (len(rows), sum(number(r["s"]) for r in rows), max(number(r["max_rss"]) for r in rows))
         for rule, rows in found.items()
     }
 
