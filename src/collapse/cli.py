@@ -214,9 +214,15 @@ def build() -> None:
     """
     from collapse.commands.build import run
     from collapse.commands.cost import weigher
+    from collapse.config import load
 
     arguments = sys.argv[sys.argv.index("build") + 1 :]  # as they were typed: the parser would drop a lone --
-    raise typer.Exit(run(arguments, weigh=weigher(_configfile(arguments))))
+    path = _configfile(arguments)
+    code = run(arguments, weigh=weigher(path))
+    root = Path("results", load(path).scale)
+    if code == 0 and (root / "verdicts/verdicts.csv").is_file():
+        typer.echo(f"Figures: {root}/figures   Verdicts: {root}/verdicts/verdicts.csv")
+    raise typer.Exit(code)
 
 
 def _configfile(arguments: list[str]) -> Path:

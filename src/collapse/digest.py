@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 
 SOURCE = Path(__file__).parent
+NEUTRAL = frozenset({"collapse.progress"})
+"""Modules that show and compute nothing: they do not count where others import them."""
 
 
 def _path(module: str, source: Path) -> Path | None:
@@ -77,7 +79,7 @@ def modules(*names: str, source: Path = SOURCE) -> list[str]:
             raise FileNotFoundError(f"no module {name}")
         if name not in seen:
             seen.add(name)
-            todo += _imports(path, source)
+            todo += _imports(path, source) - NEUTRAL
     return sorted(seen)
 
 

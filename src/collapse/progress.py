@@ -161,6 +161,7 @@ def bar(
     description: str,
     unit: str = "items",
     *,
+    total: int | None = None,
     stream: TextIO | None = None,
     every: float = 10.0,
     clock: Callable[[], float] = time.monotonic,
@@ -174,6 +175,7 @@ def bar(
         work: what to iterate over, or how many units there are, or None where that is not known.
         description: what is being done.
         unit: what is counted, in the plural.
+        total: how many units there are, for an iterable that does not know it.
         stream: where it goes; standard error by default.
         every: seconds between two lines of a log.
         clock: seconds, monotonic.
@@ -181,5 +183,5 @@ def bar(
     if work is None or isinstance(work, int):
         iterable, total = None, work
     else:
-        iterable, total = work, len(work) if hasattr(work, "__len__") else None
+        iterable, total = work, len(work) if total is None and hasattr(work, "__len__") else total
     return Bar(iterable, total, description, unit, stream=stream, every=every, clock=clock)

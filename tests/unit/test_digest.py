@@ -272,3 +272,8 @@ def test_a_policy_counts_for_the_jobs_that_use_it(tmp_path, old, new, same, othe
     assert all(map(kept, same))
     assert not any(map(kept, other))
     assert digest.code("collapse.loop", source=source) != digest.code("collapse.loop")
+
+
+def test_how_progress_is_shown_does_not_count():
+    assert "collapse.progress" not in digest.modules("collapse.commands.fit", "collapse.families.gpt2")
+    assert "collapse.progress" in digest.modules("collapse.progress")

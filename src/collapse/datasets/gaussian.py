@@ -81,7 +81,7 @@ class Gaussian:
         return [f"{value:.4g}" for value in items.output[0]]
 
 
-def prepare(config: Config, name: str) -> tuple[dict, dict]:
+def prepare(config: Config, name: str, progress=None) -> tuple[dict, dict]:
     """Nothing is stored: the items are drawn from named streams. Returns (arrays, facts)."""
     return {}, {"source": f"N({config.mean}, {config.sd}^2)"}
 

@@ -461,7 +461,7 @@ def row_wise(policy: Policy, size: int, generations: int) -> bool:
     return policy.budget == "items" and generations > 1
 
 
-def prepare(config: Config, name: str) -> tuple[dict, dict]:
+def prepare(config: Config, name: str, progress=None) -> tuple[dict, dict]:
     """Nothing is stored: designs, labels and w* are drawn from named streams. Returns (arrays, facts)."""
     return {}, {"source": "x ~ N(0, I), y = x'w* + e, e ~ N(0, sigma^2), w* ~ N(0, I)"}
 

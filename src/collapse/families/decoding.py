@@ -12,6 +12,7 @@ import torch
 
 from collapse.errors import ConfigError, TrainingError, unknown
 from collapse.items import Items, Ragged
+from collapse.progress import bar
 from collapse.seeding import Streams
 
 BATCH = 128
@@ -137,7 +138,7 @@ def sample(model, count: int, sampler: Sampler, rng: Streams, batch: int = BATCH
             f"{model.config.positions - 1} beside the end token: lower `max_tokens` of the sampler"
         )
     generator, cache, parts = rng.alone, model.cache(min(batch, count), sampler.max_tokens), []
-    for start in range(0, count, batch):
+    for start in bar(range(0, count, batch), "sample", f"batches of {batch} stories"):
         rows = min(batch, count - start)
         uniform = torch.from_numpy(generator.random((rows, sampler.max_tokens)))
         tokens, lengths, logprob = _decode(model, uniform, sampler, cache[:, :, :rows])

@@ -22,6 +22,7 @@ from torch.optim.adamw import adamw
 from collapse.errors import ConfigError, DataError, TrainingError, unknown
 from collapse.items import Items, Ragged
 from collapse.loop import Budget
+from collapse.progress import bar
 from collapse.seeding import Streams
 from collapse.store import load_arrays, save_arrays
 
@@ -216,7 +217,7 @@ def train(model, items: Items, *, weights: np.ndarray | None, budget: Budget, ob
     tokens = positions = seen = 0
     summed = first_loss = loss = 0.0
     model.train()
-    for step, index in enumerate(islice(batches(), total), 1):
+    for step, index in enumerate(bar(islice(batches(), total), "train", "steps", total=total), 1):
         inputs, targets = padded(texts, index, config)  # (B, T)
         logits = model.head(model.trunk(inputs, noise))  # (B, T, V)
         losses = cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none")
