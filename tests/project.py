@@ -42,7 +42,7 @@ def run(folder: Path, *command: str, check: bool = True, timeout: float = 900) -
 
 def jobs(folder: Path, *arguments: str) -> dict[str, int]:
     """Return rule -> number of jobs of a dry run; empty where there is nothing to do."""
-    done = run(folder, "snakemake", "-n", "-q", "host", "rules", *arguments)
+    done = run(folder, "snakemake", "-q", "host", "rules", "-n", *arguments)
     found, table = {}, False
     for line in (done.stdout + done.stderr).splitlines():
         words = line.split()

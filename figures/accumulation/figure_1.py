@@ -85,7 +85,7 @@ def draw(inputs: Inputs, generations: int = 3) -> Drawing:
         axes[0, column].set_title(f"{name} data", fontsize=13, fontweight="bold", color=colour, pad=8)
         loss = 0.22 + 0.62 * x * (1.8 - 0.8 * x) if policy == "replace" else 0.22 - 0.04 * (1 - np.exp(-6 * x))
         axes[1, column].plot(x, loss, color=colour, linewidth=2.4, solid_capstyle="round")
-        axes[1, column].set(xticks=[], yticks=[], xlim=(-0.03, 1.06), ylim=(0, 1), xlabel="model-fitting iteration")
+        axes[1, column].set(xticks=[], yticks=[], xlim=(-0.03, 1.06), ylim=(0, 1), xlabel="generation")
         axes[1, column].spines[["top", "right"]].set_visible(False)
         says = "collapses" if policy == "replace" else "does not"
         axes[1, column].text(0.98, loss[-1] + 0.13, says, ha="right", fontsize=9, color=colour)

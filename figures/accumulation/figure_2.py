@@ -1,6 +1,6 @@
 """Figure 2 of Gerstgrasser, Schaeffer et al., *Is Model Collapse Inevitable?* (arXiv 2404.01413): language models.
 
-What to see: fitted on the newest synthetic data alone, every model gets worse with every iteration; fitted on all data
+What to see: fitted on the newest synthetic data alone, every model gets worse with every generation; fitted on all data
 so far, none gets worse than the first one, which saw real data alone.
 """
 

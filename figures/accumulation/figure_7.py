@@ -1,6 +1,6 @@
 """Figure 7 of Gerstgrasser, Schaeffer et al., *Is Model Collapse Inevitable?* (arXiv 2404.01413): linear regression.
 
-What to see: simulation lies on theory. Under replace the test error grows by the same amount with every iteration,
+What to see: simulation lies on theory. Under replace the test error grows by the same amount with every generation,
 without end; under accumulate it stays below pi^2 / 6 of its first value.
 """
 
@@ -62,7 +62,7 @@ def draw(inputs: Inputs, d: int = 32, T: int = 100, last: int = 10, sigma2=(0.1,
         "Linear regression, after figure 7 of arXiv 2404.01413: ordinary least squares on x ~ N(0, I), y = x'w* + e, "
         f"e ~ N(0, sigma^2), d = {d}, T = {T} items per generation, one design for all generations. "
         f"{seeds_statement(table)} Theory, c = sigma^2 d / (T - d - 1): n c for replace, c (1 + 1/4 + ... + 1/n^2) for "
-        "accumulate. The paper draws replace's line at (n + 1) c, one iteration too high; here it is at n c. Its "
+        "accumulate. The paper draws replace's line at (n + 1) c, one generation too high; here it is at n c. Its "
         f"panels fit no single d and T: levels are not comparable. {data_statement(inputs)}"
     )
     return Drawing(figure, table, caption)

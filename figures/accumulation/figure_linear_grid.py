@@ -119,7 +119,7 @@ def draw(inputs: Inputs, d: int = 32) -> Drawing:
     caption = (
         f"Linear regression, d = {d}: x ~ N(0, I), y = x'w* + e, e ~ N(0, sigma^2), w* ~ N(0, I), T items per "
         "generation; ridge minimises (1/|D|) |y - Xw|^2 + lambda |w|^2. After the grid in the appendix of arXiv "
-        "2404.01413, which shows replace and accumulate without ridge; its dashed line for replace is one iteration "
+        "2404.01413, which shows replace and accumulate without ridge; its dashed line for replace is one generation "
         "too high, here it is at n c, c = sigma^2 d / (T - d - 1). Shared: one design X for all generations; fresh: a "
         f"new one in each. {seeds_statement(table)} No closed form is known "
         f"for Accumulate-Subsample, nor for ridge on fresh designs. {data_statement(inputs)}"

@@ -28,6 +28,9 @@ from collapse.plotting import (
     training_statement,
 )
 
+# What stands under another name in the second and the third panel: the caption says so.
+TWINS = (("accumulate", "replace_multiple", "growing", "real_repeat"), ("real_repeat",))
+
 # Training sets of exactly N items: equal passes are equal items and equal steps, so that one run stands in all panels.
 SAME = (
     "replace",
@@ -117,6 +120,16 @@ def panel_of(facet, table: pd.DataFrame, names: dict[str, str], gap: float) -> N
         )  # fmt: skip
 
 
+def absent(panels: dict[str, dict[str, str]]) -> str:
+    """Name the policies that were run at equal passes only, in a sentence; empty where there are none."""
+    first, *others = panels.items()
+    found = []
+    for (panel, names), twins in zip(others, TWINS, strict=True):
+        missing = [look(name)[0] for name in first[1] if name not in names and name not in twins]
+        found += [f"{panel.partition(':')[0]}: {', '.join(missing)}"] * bool(missing)
+    return f"Not run at {'; at '.join(found)}. " if found else ""
+
+
 def draw(inputs: Inputs, policies=None) -> Drawing:
     """Draw test cross-entropy against the generation, a panel per budget; of all policies there, or of those named."""
     style()
@@ -145,7 +158,8 @@ def draw(inputs: Inputs, policies=None) -> Drawing:
         f"real test data. {seeds_statement(table)} Lines of fewer seeds start at generation 1 of these seeds. "
         "Policies that always train on N items stand in all panels with the same runs. With N items, accumulate is "
         "Accumulate-Subsample, Replace-Multiple and Growing are Replace; with N items or equal steps, Real, n times is "
-        f"Real only. Golden ratio and Growing were not run at equal steps.{dashed} "
+        f"Real only. {absent(panels)}50 % fresh real and Golden ratio see new real items in each generation, all "
+        f"others N in all.{dashed} "
         f"{training_statement(rows).partition(';')[0]}. {data_statement(inputs)}"
     )
     return Drawing(figure, table, caption)

@@ -1,7 +1,7 @@
 """Table 1 of Gerstgrasser, Schaeffer et al., *Is Model Collapse Inevitable?* (arXiv 2404.01413): stories side by side.
 
-What to see: under replace stories lose their thread with every iteration, under accumulate they keep it. One story says
-little; the share of grammatical ones beside it says more.
+What to see: under replace stories lose their thread generation by generation, under accumulate they keep it. One story
+says little; the share of grammatical ones beside it says more.
 """
 
 import matplotlib.pyplot as plt

@@ -63,14 +63,20 @@ def chains(config: Config) -> dict[tuple[str, str, str], dict[str, int]]:
     return found
 
 
-def jobs(config: Config) -> list[tuple[str, dict]]:
-    """Return (rule, wildcards) of every job that builds the whole scale from nothing."""
+def jobs(config: Config, paper: str | None = None, figure: str | None = None) -> list[tuple[str, dict]]:
+    """Return (rule, wildcards) of every job that builds the whole scale, or one figure alone, from nothing."""
     found: dict[tuple, tuple[str, dict]] = {}
 
     def add(rule: str, **wildcards):
         found.setdefault((rule, *wildcards.values()), (rule, wildcards))
 
-    for chain in series(config):
+    if figure is None:
+        kept, memory = series(config), list(chains(config))
+    else:
+        cells = [c for rows in config.figures[paper][figure].rows for c in configs.resolve(config, rows)]
+        kept = [Series({a: c[a] for a in SERIES}, c["generations"]) for c in cells if "seed" in c]
+        memory = [(c["dataset"], c["recipe"], c["policy"]) for c in cells if "seed" not in c]
+    for chain in kept:
         names = chain.names
         shared = {k: names[k] for k in ("dataset", "recipe", "seed")}
         add("prepare", dataset=names["dataset"])
@@ -81,11 +87,14 @@ def jobs(config: Config) -> list[tuple[str, dict]]:
         for n in range(2, chain.generations + 1):
             add("fit", **names, n=n)
         add("measure", **names)
-    for dataset, recipe, rule in chains(config):
+    for dataset, recipe, rule in memory:
         add("simulate", dataset=dataset, recipe=recipe, policy=rule)
-    for paper, figures in config.figures.items():
-        for figure in figures:
-            add("figure", paper=paper, figure=figure)
+    if figure is not None:
+        add("figure", paper=paper, figure=figure)
+        return list(found.values())
+    for name, figures in config.figures.items():
+        for each in figures:
+            add("figure", paper=name, figure=each)
     add("runs")
     add("judge")
     return list(found.values())

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from collapse import policies, selection
-from collapse.errors import ConfigError, TrainingError
-from collapse.items import Items
+from collapse.errors import TrainingError
+from collapse.items import Items, Ragged
 from collapse.policies import Policy, Share, Source
 from collapse.seeding import Streams
 from collapse.selection import Selector
@@ -128,10 +128,7 @@ def turn(
 
     Raises:
         TrainingError: an empty training set, or a failed fit.
-        ConfigError: the policy starts from pretrained weights.
     """
-    if policy.init == "pretrained" and n > 1:
-        raise ConfigError(f"policy {cell.policy!r}: init 'pretrained' is not built yet: no family holds such weights")
     shares = policies.plan(policy, n, size)
     if not shares:
         raise TrainingError(f"generation {n} of {cell} has no items to train on")
@@ -175,8 +172,9 @@ def draw(cell: Cell, k: int, count: int, *, model, family, data, sampler, seeds,
         drawn = family.sample(model, data.contexts(step, rng), sampler, rng)
         out.append(drawn.labelled(k, part * step))
     items = type(out[0]).concat(out)
-    if len(items) == 0:
-        raise TrainingError(f"model {k} of {cell} gave no samples")
+    texts = getattr(items, "output", None)
+    if len(items) == 0 or (isinstance(texts, Ragged) and len(texts.values) == 0):
+        raise TrainingError(f"model {k} of {cell} gave no samples, or empty ones alone")
     return items
 
 

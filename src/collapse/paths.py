@@ -5,12 +5,10 @@
     runs/{dataset}/{recipe}/{policy}/{sampler}/{selector}/seed{seed}/gen{n}/     generation n >= 2
     runs/{dataset}/{recipe}/{policy}/{sampler}/{selector}/seed{seed}/            rows of the series
     chains/{dataset}/{recipe}/{policy}.parquet                  chains run in memory, all seeds
-    tables/ figures/<paper>/ verdicts/ report/
+    tables/ figures/<paper>/ verdicts/
 
 Functions take wildcards (or any mapping with these names) and return a path relative to ``results/<scale>``.
 """
-
-SERIES = ("dataset", "recipe", "policy", "sampler", "selector", "seed")
 
 DATA = "data/{dataset}/data.safetensors"
 DATA_FACTS = "data/{dataset}/facts.json"

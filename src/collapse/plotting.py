@@ -40,7 +40,7 @@ LOOKS: dict[str, tuple[str, str, str]] = {
 }
 BUDGETS = {"epochs": "equal passes over each training set", "items": "N items each", "steps": "equal optimiser steps"}
 MODELS = {"gpt2": "GPT-2", "llama2": "Llama-2"}
-GENERATION = "model-fitting iteration n (n = 1: real data)"
+GENERATION = "generation n (n = 1: real data)"
 CROSS_ENTROPY = "test cross-entropy (nats per token)"
 TEST_ERROR = "test error $E\\,(x'\\hat{w}_n - x'w^*)^2$"
 
@@ -292,7 +292,7 @@ def training_statement(rows: pd.DataFrame) -> str:
 def data_statement(inputs: Inputs) -> str:
     """Say which data a figure shows and at which scale; a laptop figure never poses as the paper's."""
     sources = "; ".join(f"{name}: {facts['source']}" for name, facts in sorted(inputs.facts.items()))
-    return f"Scale: {inputs.scale}." + (f" Data: {sources}." if sources else "")
+    return f"Scale: {inputs.scale}." + (f" Data, the same for all seeds: {sources}." if sources else "")
 
 
 def save(drawing: Drawing, stem: Path) -> None:

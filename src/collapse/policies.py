@@ -25,7 +25,7 @@ from typing import Any
 from collapse.errors import ConfigError, unknown
 
 BUDGETS = ("epochs", "items", "steps")
-INITS = ("scratch", "pretrained", "first", "previous")
+INITS = ("scratch", "first", "previous")
 DRAWS = ("all", "first", "redrawn", "anchored")
 
 

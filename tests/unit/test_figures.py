@@ -220,7 +220,7 @@ def test_captions_say_what_the_plans_say():
     assert plotting.seeds_statement(pd.DataFrame({"n": [1, 3]})).startswith("Lines: mean over n = 1 to 3 seeds")
     assert plotting.seeds_statement(pd.DataFrame({"n": [1]})) == "One seed, so no bands."
     assert plotting.data_statement(Inputs("laptop", facts=FACTS)) == (
-        "Scale: laptop. Data: stories: embedded story grammar."
+        "Scale: laptop. Data, the same for all seeds: stories: embedded story grammar."
     )
 
 
@@ -379,7 +379,7 @@ def test_figure_7_draws_simulation_beside_theory_at_n_c():
         dashed = {tuple(a.get_ydata()) for a in axes.lines if a.get_linestyle() == "--"}
         assert dashed == {tuple(t["theory"]) for _, t in here.groupby("sigma2")}
     assert [axes.get_yscale() for axes in drawing.figure.axes] == ["linear", "linear", "log", "log"]
-    assert "one iteration too high" in drawing.caption
+    assert "one generation too high" in drawing.caption
     for more, message in (
         ({"last": 13}, "end at 12"),
         ({"T": 316}, "T = 316"),

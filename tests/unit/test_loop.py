@@ -516,8 +516,6 @@ def test_initial_weights():
     assert recorded({"init": "first"}, 4, "model {}".format)["init"] == "model 1"
     assert recorded({"init": "previous"}, 4, "model {}".format)["init"] == "model 3"
     assert recorded({"init": "previous"}, 1)["init"] is None
-    with pytest.raises(ConfigError, match="pretrained"):
-        recorded({"init": "pretrained"})
 
 
 @pytest.mark.parametrize(("init", "expected"), [("first", [None, 1, 1, 1]), ("previous", [None, 1, 2, 3])])

@@ -50,6 +50,8 @@ def test_a_figure_asks_only_for_its_own_cells(project, figure):
     assert found.get("measure", 0) == len(series)
     assert found.get("simulate", 0) == len(cells) - len(series)
     assert not {"judge", "runs"} & set(found)
+    expected = Counter(rule for rule, _ in grid.jobs(config, "accumulation", figure))
+    assert {rule: n for rule, n in found.items() if rule not in ("total", f"accumulation_{figure}")} == expected
 
 
 def test_the_paper_is_one_target(project):

@@ -66,7 +66,7 @@ def test_citation_names_the_papers():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["cff-version"] == "1.2.0"
     assert {"message", "title", "authors", "version"} <= citation.keys()
-    version = re.search(r'^__version__ = "(.+)"$', (ROOT / "src/collapse/__init__.py").read_text(), re.MULTILINE)[1]
+    version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[1]
     assert citation["version"] == version
     papers = citation["references"]
     assert [i["value"] for p in papers for i in p["identifiers"]] == [

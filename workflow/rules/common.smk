@@ -164,7 +164,9 @@ def judged_rows():
     """Rows of every claim and gate that this scale's grid holds."""
     found, blocks = [], CONFIG.model_dump(include={"cells", "chains"})
     for path in claims_files():
-        for claim in judging.parse(Path(workflow.basedir, path)):
+        claims = judging.parse(Path(workflow.basedir, path))
+        judging.check(claims, {"policy": CONFIG.policies})
+        for claim in claims:
             for need in judging.needs(claim, blocks):
                 if need["sampler"] is None:
                     found.append(at(paths.CHAIN.format(**need)))

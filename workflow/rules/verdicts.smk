@@ -4,6 +4,7 @@ rule judge:
         rows=judged_rows(),
     output:
         verdicts=at("verdicts", "verdicts.json"),
+        gates=at("verdicts", "gates.json"),
         table=at("verdicts", "verdicts.csv"),
     log:
         at("logs", "judge.log"),
@@ -18,7 +19,7 @@ rule judge:
     params:
         root=root,
         settings=as_json(CONFIG.model_dump(include={"cells", "chains", "gates"})),
-        code=digest.code("collapse.commands.judge"),
+        code=digest.code("collapse.commands.judge", rules=[]),
     shell:
         "PYTHONPATH=src python -m collapse judge --root {params.root} --settings {params.settings:q}"
         " {input.claims} {input.rows} > {log} 2>&1"

@@ -1,4 +1,4 @@
-"""`collapse bench`: speeds, as ratios against the libraries measured in the same run on the same batches.
+"""`collapse bench`: speeds, as ratios against plain use of the libraries, measured in the same run.
 
 Needs `transformers` (the `dev` extra). One thread. Nothing here is asserted: tests never depend on time.
 """
@@ -44,7 +44,7 @@ def _library(config: gpt2.Config):
 
 
 def _train_library(model, items, config) -> None:
-    """One pass of a plain loop with torch's AdamW class, on batches in the order of the items, padded."""
+    """One pass of the plain loop that one would write: torch's AdamW class, stories in their order, padded."""
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate)
     texts = items.output
     for start in range(0, len(texts), config.batch):

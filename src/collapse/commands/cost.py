@@ -10,7 +10,7 @@ from collapse import grid, paths, policies, store
 from collapse.config import Config
 from collapse.errors import DataError
 
-# Measured on one core of an AMD EPYC server, torch 2.13.0; `collapse bench` prints them for another machine.
+# Measured on one core of an AMD EPYC server, torch 2.13.0, with the other core busy too.
 START = {"prepare": 1.7, "fit_first": 1.6, "fit": 1.6, "sample": 1.6, "measure": 0.6, "simulate": 1.0, "figure": 4.0}
 START |= {"runs": 6.0, "judge": 5.0}
 """CPU seconds of a job before and around its work."""
@@ -126,7 +126,7 @@ def recorded(config: Config) -> dict[str, tuple[int, float, float]]:
 
 
 def cost(path: Path) -> str:
-    """Return the ledger of a scale as a table: jobs, expected core-seconds, and what a run recorded beside it."""
+    """Return the ledger of a scale as text: jobs, expected core-seconds, what a run recorded, and each figure alone."""
     config = configs.load(path)
     jobs, seconds, done = Counter(), Counter(), recorded(config)
     for rule, wildcards in grid.jobs(config):
@@ -140,7 +140,13 @@ def cost(path: Path) -> str:
     peak = max((r[2] for r in ran), default=0.0)
     total = f"{'all':<12}{sum(jobs.values()):>6}{sum(seconds.values()):>14,.0f}"
     lines.append(total + f"{sum(r[0] for r in ran):>15}{sum(r[1] for r in ran):>14,.0f}{peak:>10,.0f}")
+    lines += ["", f"{'target alone':<32}{'jobs':>6}{'core-seconds':>14}"]
+    for paper, figures in config.figures.items():
+        for figure in figures:
+            own = grid.jobs(config, paper, figure)
+            lines.append(f"{f'{paper}_{figure}':<32}{len(own):>6}{sum(weigh(config, *job) for job in own):>14,.0f}")
     starts = sum(START.get(rule, 1.0) * count for rule, count in jobs.items())
+    lines.append("")
     lines.append(f"start-up is {starts / sum(seconds.values()):.0%} of the expected core-seconds")
     if config.scale == "paper":
         lines.append("core-seconds are of one CPU core; the paper's scale is meant for GPUs")

@@ -15,7 +15,8 @@ from collapse.judging.verdicts import judge as weigh
 def gates(config: dict[str, Any], rows: pd.DataFrame) -> list[dict[str, Any]]:
     """Check each gate on generation 1, recipe by recipe: mean over seeds of its metric.
 
-    With ``against``, the value is the relative gain 1 - (mean over that block's rows) / (mean over the block's).
+    A metric that the data set does not have (it needs a known source) makes the gate not applicable: value and passed
+    are None. With ``against``, the value is the relative gain 1 - (mean over that block's rows) / (mean over its own).
 
     Raises:
         DataError: a gate has no rows.
@@ -25,17 +26,25 @@ def gates(config: dict[str, Any], rows: pd.DataFrame) -> list[dict[str, Any]]:
         block = config["cells"][gate["block"]]
         for recipe in [gate["recipe"]] if gate["recipe"] else block["recipe"]:
             for dataset in block["dataset"]:
+                low, high = gate["at_least"], gate["at_most"]
+                about = {"gate": name, "statement": gate["statement"], "dataset": dataset, "recipe": recipe}
+                about |= {"at_least": low, "at_most": high}
+                if not _known(rows, dataset, recipe, gate["metric"]):  # e.g. the excess over a source that is not known
+                    found.append({**about, "value": None, "passed": None})
+                    continue
                 value = _mean(rows, dataset, recipe, block["seed"], gate["metric"], name)
                 if gate["against"]:
                     other = config["cells"][gate["against"]]
                     value = 1 - _mean(rows, dataset, other["recipe"][0], other["seed"], gate["metric"], name) / value
-                low, high = gate["at_least"], gate["at_most"]
                 passed = (low is None or value >= low) and (high is None or value <= high)
-                found.append(
-                    {"gate": name, "statement": gate["statement"], "dataset": dataset, "recipe": recipe, "value": value}
-                    | {"at_least": low, "at_most": high, "passed": bool(passed)}
-                )
+                found.append({**about, "value": value, "passed": bool(passed)})
     return found
+
+
+def _known(rows: pd.DataFrame, dataset: str, recipe: str, metric: str) -> bool:
+    """Whether any row of generation 1 has the metric: some need a source that is known."""
+    here = rows[(rows["dataset"] == dataset) & (rows["recipe"] == recipe) & (rows["generation"] == 1)]
+    return here.empty or (metric in here and bool(here[metric].notna().any()))
 
 
 def _mean(rows: pd.DataFrame, dataset: str, recipe: str, seeds: list[int], metric: str, gate: str) -> float:
@@ -64,7 +73,7 @@ def judge(files: list[Path], root: Path, config: dict[str, Any]) -> str:
     records = weigh(stated, rows, config)
     for record in records:
         for gate in checked:
-            if not gate["passed"] and (record["dataset"], record["recipe"]) == (gate["dataset"], gate["recipe"]):
+            if gate["passed"] is False and (record["dataset"], record["recipe"]) == (gate["dataset"], gate["recipe"]):
                 reason = f"quality gate {gate['gate']!r} of generation 1 failed: {gate['value']:.4g}"
                 record |= {"verdict": NOT_JUDGED, "reason": reason}
     out = root / "verdicts"
@@ -81,8 +90,14 @@ def _csv(records: list[dict[str, Any]]) -> str:
 
 def as_text(records: list[dict[str, Any]], checked: list[dict[str, Any]]) -> str:
     """Return gates and verdicts as lines for a terminal."""
-    lines = [f"gate {g['gate']} ({g['recipe']}): {g['value']:.4g} {'ok' if g['passed'] else 'FAILED'}" for g in checked]
+    lines = [f"gate {g['gate']} ({g['recipe']}): {_outcome(g)}" for g in checked]
     for r in records:
         shown = "" if r["estimate"] is None else f"  {r['estimate']:.4g} [{r['low']:.4g}, {r['high']:.4g}] n={r['n']}"
         lines.append(f"{r['claim']:<28} {r['verdict']:<26}{shown}  {r['statement']}")
     return "\n".join(lines)
+
+
+def _outcome(gate: dict[str, Any]) -> str:
+    if gate["passed"] is None:
+        return "not applicable: the data set has no such metric"
+    return f"{gate['value']:.4g} {'ok' if gate['passed'] else 'FAILED'}"

@@ -1,5 +1,6 @@
 """`collapse measure`: the rows, learning curves and examples of one series, all generations in one process."""
 
+import json
 from importlib import import_module
 from itertools import pairwise
 
@@ -22,6 +23,7 @@ def measure(job: Job, examples: int = 12) -> None:
     metrics = import_module(f"collapse.metrics.{job.settings['dataset']['kind']}")
     real = metrics.reference(job.data)
     limit = job.settings["sampler"].get("max_tokens")
+    settings = json.dumps(job.settings, sort_keys=True, separators=(",", ":"))
     names = {**vars(job.cell), "family": job.settings["recipe"]["family"], "seed": job.seed}
     for n in range(1, last + 1):
         record = store.read_json(job.folder(n) / "metrics.json")
@@ -35,7 +37,7 @@ def measure(job: Job, examples: int = 12) -> None:
         floor = job.data.floor
         excess = {} if floor is None else {"excess": record["metrics"]["cross_entropy"] - floor}
         plain.setdefault("samples_sha256", items.sha256())
-        rows.append({**names, **plain, **record["metrics"], **excess, **sampled})
+        rows.append({**names, **plain, "settings": settings, **record["metrics"], **excess, **sampled})
         curves += [{**names, "generation": n, **point} for point in record["curve"]]
         shown[str(n)] = _examples(job.data, items.first(min(examples, len(items))))
     if any(b["generation"] != a["generation"] + 1 for a, b in pairwise(rows)):

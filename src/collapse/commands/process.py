@@ -148,7 +148,7 @@ class Claim:
 
 
 @contextmanager
-def claim(path: Path = Path(".snakemake/collapse.lock")) -> Iterator[Claim]:
+def claim(path: Path = CLAIM) -> Iterator[Claim]:
     """Claim the working directory. A Snakemake whose build was killed is stopped first.
 
     Raises:
