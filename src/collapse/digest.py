@@ -105,17 +105,47 @@ def script(path: str | Path, source: Path = SOURCE) -> str:
     return tree + code(*_imports(path, source), source=source)
 
 
+def _imported(tree: ast.Module, name: str, source: Path) -> tuple[str, str] | None:
+    """Return the module and the class that a dotted name stands for, or None where it is not of the package.
+
+    Args:
+        tree: the module in which the name is used.
+        name: ``Settings``, ``transformer.Settings`` or ``collapse.families.transformer.Settings``.
+        source: folder of the package.
+    """
+    meant = {}  # what each name at the top of the module stands for, dotted
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            meant |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            meant |= {alias.asname: alias.name for alias in node.names if alias.asname}
+    first, *rest = name.split(".")
+    module, _, cls = ".".join([meant.get(first, first), *rest]).rpartition(".")
+    return (module, cls) if module.split(".")[0] == "collapse" and _path(module, source) else None
+
+
 def dataclass_fields(module: str, name: str = "Config", source: Path = SOURCE) -> list[str]:
     """Return the field names of a dataclass without importing its module: settings are checked before torch loads.
 
+    Fields of base classes come first, as in `dataclasses.fields`; bases from outside the package have none.
+
     Raises:
         FileNotFoundError: no such module.
-        LookupError: no such class in it.
+        LookupError: no such class in it, or no such class where it takes a base from.
     """
     path = _path(module, source)
     if path is None:
         raise FileNotFoundError(f"no module {module}")
-    for node in _parsed(path).body:
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            return [n.target.id for n in node.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)]
-    raise LookupError(f"no class {name} in {module}")
+    tree = _parsed(path)
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    if name not in classes:
+        raise LookupError(f"no class {name} in {module}")
+    found: list[str] = []
+    for base in reversed(classes[name].bases):  # the order of dataclasses: the last base first
+        text = ast.unparse(base)
+        if where := (module, text) if text in classes else _imported(tree, text, source):
+            found += dataclass_fields(*where, source=source)
+    found += [
+        n.target.id for n in classes[name].body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)
+    ]
+    return list(dict.fromkeys(found))

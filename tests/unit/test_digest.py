@@ -171,6 +171,75 @@ def test_fields_are_read_without_importing(package):
         digest.dataclass_fields("collapse.none", source=source)
 
 
+BASE = """
+import no_such_package
+
+
+class First:
+    a: int
+    b: int = 2
+
+
+class Settings(First, no_such_package.Thing):
+    c: int = 3
+"""
+
+
+@pytest.mark.parametrize(
+    ("imports", "base"),
+    [
+        ("from collapse.base import Settings", "Settings"),
+        ("from collapse.base import Settings as S", "S"),
+        ("from collapse import base", "base.Settings"),
+        ("import collapse.base", "collapse.base.Settings"),
+        ("import collapse.base as there", "there.Settings"),
+    ],
+)
+def test_fields_of_a_base_come_first(package, imports, base):
+    model = f"{imports}\nfrom typing import Protocol\n\n\nclass Config({base}, Protocol):\n    d: int\n    a: float\n"
+    source = package(base=BASE, model=model)
+    assert digest.dataclass_fields("collapse.model", source=source) == ["a", "b", "c", "d"]
+    assert digest.dataclass_fields("collapse.base", "Settings", source=source) == ["a", "b", "c"]
+
+
+def test_fields_are_those_of_dataclasses_whatever_the_bases(package):
+    """Two bases, a field in both, a chain of three."""
+    text = """
+from dataclasses import dataclass
+
+@dataclass
+class A:
+    a: int = 0
+    b: int = 0
+
+@dataclass
+class B:
+    b: int = 0
+    c: int = 0
+
+@dataclass
+class C(A):
+    d: int = 0
+
+@dataclass
+class Config(C, B):
+    e: int = 0
+    c: int = 1
+"""
+    from dataclasses import fields
+
+    module = {}
+    exec(text, module)
+    expected = [f.name for f in fields(module["Config"])]
+    assert digest.dataclass_fields("collapse.model", source=package(model=text)) == expected
+
+
+def test_a_base_that_is_not_there(package):
+    source = package(base=BASE, model="from collapse.base import Other\n\n\nclass Config(Other):\n    a: int\n")
+    with pytest.raises(LookupError, match=r"no class Other in collapse\.base"):
+        digest.dataclass_fields("collapse.model", source=source)
+
+
 # the package itself
 
 
@@ -179,8 +248,9 @@ def test_fields_of_the_package_are_those_of_its_dataclasses():
 
     from collapse.datasets import gaussian, linear
     from collapse.families import gaussian as family
+    from collapse.families import gpt2, llama2
 
-    for module in (gaussian, linear, family):
+    for module in (gaussian, linear, family, gpt2, llama2):
         assert digest.dataclass_fields(module.__name__) == [f.name for f in fields(module.Config)]
 
 

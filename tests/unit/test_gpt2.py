@@ -1,4 +1,7 @@
-"""GPT-2: equal to the reference implementation, and a training loop that counts and weighs what it says."""
+"""GPT-2: equal to the reference implementation, and a training loop that counts and weighs what it says.
+
+What it promises as Llama-2 does is in test_transformer.py.
+"""
 
 import subprocess
 import sys
@@ -23,13 +26,7 @@ TINY = gpt2.Config(
 )
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Results are compared to the bit."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def stories(count, *name, config=TINY, lengths=None):
@@ -121,25 +118,22 @@ def test_weights_convert_both_ways():
 )
 def test_number_of_parameters(shape, expected):
     config = gpt2.Config(end=0, **shape)
-    assert gpt2.parameters(config) == expected == sum(p.numel() for p in gpt2.GPT2(config).parameters())
-
-
-@torch.no_grad()
-def test_step_by_step_equals_the_whole():
-    model = fresh(TINY)
-    tokens = torch.from_numpy(stream("tokens").integers(0, TINY.vocabulary, (4, TINY.positions)))
-    cache = model.cache(6, TINY.positions)[:, :, :4]  # a part of a larger cache
-    steps = torch.stack([model.step(tokens[:, t], t, cache) for t in range(TINY.positions)], dim=1)
-    torch.testing.assert_close(steps, model(tokens), atol=1e-5, rtol=0)
+    with torch.device("meta"):  # shapes without memory
+        model = gpt2.GPT2(config)
+    assert gpt2.parameters(config) == expected == sum(p.numel() for p in model.parameters())
 
 
 def test_fresh_weights():
     config = gpt2.Config(vocabulary=512, end=0, hidden=64, layers=2, heads=4, positions=128, init_sd=0.05)
     state = gpt2.GPT2(config).initialise(Streams(("weights",), (0,)).torch()).state_dict()
-    assert state["wte.weight"].std().item() == pytest.approx(0.05, rel=0.02)
-    assert state["h.1.c_proj.weight"].std().item() == pytest.approx(0.05 / 2, rel=0.02)
-    assert (state["h.0.ln_1.weight"] == 1).all()
-    assert (state["h.0.attn.c_attn.bias"] == 0).all()
+    for name, value in state.items():
+        if value.ndim == 2:
+            sd = 0.05 / 2 if name.endswith("c_proj.weight") else 0.05  # back into the residual stream: / sqrt(2 L)
+            assert value.std().item() == pytest.approx(sd, rel=0.04), name
+            assert abs(value.mean().item()) < 5 * sd / value.numel() ** 0.5, name
+        else:
+            assert (value == (0 if name.endswith("bias") else 1)).all(), name
+    assert sum(value.ndim == 2 for value in state.values()) == 2 + 4 * config.layers
 
 
 @pytest.mark.skipif(not matmul.AVAILABLE, reason="torch has no oneDNN here")
@@ -394,34 +388,10 @@ def test_observer_is_called_at_the_fractions():
     assert same(model, fit(items, budget=Budget(steps=15)))  # watching changes nothing
 
 
-def test_init_copies_the_weights():
-    items = stories(60)
-    first = fit(items)
-    before = parameters(first)
-    second = fit(stories(60, "more"), init=first, budget=Budget(steps=3))
-    assert torch.equal(before, parameters(first))
-    assert second.facts["first_loss"] < 0.9 * first.facts["first_loss"]
-    with pytest.raises(ConfigError, match="init has hidden 16, the recipe 32"):
-        fit(items, replace(TINY, hidden=32), init=first)
-
-
 def test_a_model_can_be_trained_on():
     """The weights of a trained model are views of one buffer: copying it again must still work."""
     model = fit(stories(30))
     assert not same(fit(stories(30), init=model, budget=Budget(steps=3)), model)
-
-
-def test_dropout_has_its_own_generator():
-    items, config = stories(60), replace(TINY, dropout=0.2)
-    state = torch.random.get_rng_state()
-    a, b = fit(items, config), fit(items, config)
-    assert same(a, b)
-    assert not same(a, fit(items))
-    assert torch.equal(state, torch.random.get_rng_state())  # nor does anything else touch the global one
-    tokens = torch.zeros(1, 5, dtype=torch.int64)
-    assert torch.equal(a(tokens), a(tokens))
-    noise = Streams(("noise",), (0,)).torch()
-    assert not torch.equal(a.trunk(tokens, noise), a.trunk(tokens, noise))
 
 
 def test_divergence_names_step_and_rate():
@@ -474,33 +444,6 @@ def test_evaluation_is_the_mean_over_all_tokens(monkeypatch):
         np.testing.assert_allclose(-logs / (items.output.lengths + 1), alone, rtol=1e-5)
 
 
-def test_saved_and_loaded_models_are_equal(tmp_path):
-    config = replace(TINY, evaluations=(0.5, 1.0))
-    model = fit(stories(40), config)
-    gpt2.save(model, tmp_path / "model.safetensors")
-    again = gpt2.load(tmp_path / "model.safetensors")
-    tokens = torch.from_numpy(stream("tokens").integers(0, TINY.vocabulary, (3, 20)))
-    assert torch.equal(model(tokens), again(tokens))
-    assert (again.config, again.facts, again.training) == (config, model.facts, False)
-    gpt2.save(again, tmp_path / "again.safetensors")
-    assert (tmp_path / "model.safetensors").read_bytes() == (tmp_path / "again.safetensors").read_bytes()
-
-
-def test_a_file_of_another_model_is_refused(tmp_path):
-    from collapse.store import load_arrays, save_arrays
-
-    path = tmp_path / "model.safetensors"
-    save_arrays(path, {"w": np.zeros(3)})
-    with pytest.raises(DataError, match=r"model.safetensors does not hold a GPT2: 'config'"):
-        gpt2.load(path)
-    gpt2.save(fresh(TINY), path)
-    arrays = load_arrays(path)
-    del arrays["wpe.weight"]
-    save_arrays(path, arrays)
-    with pytest.raises(DataError, match="does not hold a GPT2"):
-        gpt2.load(path)
-
-
 def test_fit_and_sample_twice_give_equal_bytes(tmp_path):
     bytes_ = []
     for name in ("a", "b"):
@@ -517,16 +460,17 @@ def test_training_imports_no_compiler(tmp_path):
     code = f"""
 import sys
 import numpy as np
-from collapse.families import gpt2
+from collapse.families import gpt2, llama2
 from collapse.families.decoding import Sampler
 from collapse.items import Items, Ragged
 from collapse.loop import Budget
 from collapse.seeding import Streams
 rng = Streams(("x",), (0,))
-config = gpt2.Config(vocabulary=5, end=0, hidden=8, layers=1, heads=2, positions=8, warmup_steps=0, dropout=0.1)
+common = dict(vocabulary=5, end=0, hidden=8, layers=1, heads=2, positions=8, warmup_steps=0, dropout=0.1)
 items = Items.make(Ragged.of([[1, 2], [3]]), generation=0)
-model = gpt2.fit(items, config=config, weights=None, budget=Budget(steps=2), init=None, validation=None,
-                 observer=None, rng=rng)
+for family, config in ((llama2, llama2.Config(**common, intermediate=8)), (gpt2, gpt2.Config(**common))):
+    model = family.fit(items, config=config, weights=None, budget=Budget(steps=2), init=None, validation=None,
+                       observer=None, rng=rng)
 gpt2.sample(model, 3, Sampler(1.0, 5), rng)
 gpt2.evaluate(model, items, rng)
 gpt2.save(model, {str(tmp_path / "m")!r})
@@ -535,22 +479,3 @@ print([m for m in ("torch._dynamo", "transformers", "pandas", "scipy", "snakemak
 """
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout == "[]\n"
-
-
-def test_a_gpu_that_is_not_there_is_an_error_not_a_cpu(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ConfigError, match="finds no GPU"):
-        fit(stories(20), replace(TINY, device="cuda"))
-    with pytest.raises(ConfigError, match="device must be cpu or cuda"):
-        replace(TINY, device="gpu")
-
-
-@torch.inference_mode()
-def test_nothing_stays_on_the_cpu_by_mistake():
-    """On the device "meta", which computes shapes only, an operation on two devices fails as it would on a GPU."""
-    model = gpt2.GPT2(replace(TINY, dropout=0.1)).to("meta")
-    tokens = torch.zeros(2, 5, dtype=torch.int64, device="meta")
-    assert model(tokens).shape == (2, 5, TINY.vocabulary)
-    cache = model.cache(2, 6)
-    assert cache.device.type == "meta"
-    assert model.step(tokens[:, 0], 0, cache).device.type == "meta"
