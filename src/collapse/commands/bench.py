@@ -1,102 +1,312 @@
-"""`collapse bench`: speeds, as ratios against plain use of the libraries, measured in the same run.
+"""`collapse bench`: speeds, as ratios against the libraries on the same weights, measured in the same run.
 
-Needs `transformers` (the `dev` extra). One thread. Nothing here is asserted: tests never depend on time.
+Needs `transformers` and `accelerate` (the `dev` extra). One thread, CPU seconds. Contenders take turns (ours, theirs,
+ours, theirs ...), so that what slows the machine slows both; a ratio is the median over the turns. Nothing here is
+asserted: tests never depend on time.
 """
 
+import io
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
+from contextlib import redirect_stderr
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from collapse.datasets import stories
-from collapse.errors import ConfigError
-from collapse.families import gpt2, language
+from collapse import config as configs
+from collapse import digest
+from collapse.commands.cost import recorded
+from collapse.commands.fit import use_threads
+from collapse.commands.prepare import prepare
+from collapse.commands.settings import dataset_config
+from collapse.errors import ConfigError, TrainingError
+from collapse.families import beam, decoding
 from collapse.families.decoding import Sampler
+from collapse.items import Ragged
 from collapse.loop import Budget
 from collapse.seeding import Streams
 
-DATA = stories.Config(train=1000, validation=50, test=300, vocabulary=768, max_tokens=90)
-MODEL = {"hidden": 64, "layers": 2, "heads": 4, "positions": 96, "init_sd": 0.1, "learning_rate": 1e-2, "batch": 16}
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured.
+
+    Attributes:
+        turns: runs of each contender.
+        passes: over the training set, in one run of training.
+        sampled: stories drawn together.
+        searched: stories of a beam search.
+    """
+
+    turns: int = 5
+    passes: float = 1.0
+    sampled: int = 256
+    searched: int = 64
 
 
-def _seconds(work: Callable[[], object], repeats: int = 3) -> float:
-    """Least CPU seconds of a few repeats."""
-    found = []
-    work()  # the first call pays for what is made once
-    for _ in range(repeats):
-        start = time.process_time()
-        work()
-        found.append(time.process_time() - start)
-    return min(found)
+def take_turns(contenders: dict[str, Callable[[], Callable]], turns: int) -> dict[str, list[tuple[float, Any]]]:
+    """Return the CPU seconds and the result of each contender in each turn.
+
+    Args:
+        contenders: name -> what prepares a run, outside of the time that is taken.
+        turns: how many; one more before them pays for what is made once.
+    """
+    found = {name: [] for name in contenders}
+    for turn in range(turns + 1):
+        for name, made in contenders.items():
+            run = made()
+            with redirect_stderr(io.StringIO()):  # progress
+                start = time.process_time()
+                result = run()
+                seconds = time.process_time() - start
+            if turn:
+                found[name].append((seconds, result))
+    return found
 
 
-def _library(config: gpt2.Config):
-    """The same model of transformers, without dropout."""
-    try:
-        from transformers import GPT2Config, GPT2LMHeadModel
-    except ImportError as error:
-        raise ConfigError("bench compares with transformers: pip install -c constraints.txt -e '.[dev]'") from error
-    dropout = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
+def _rates(found: list[tuple[float, Any]], tokens: Callable[[Any], int]) -> np.ndarray:
+    """Return tokens per second in each turn, (turns,)."""
+    return np.array([tokens(result) / seconds for seconds, result in found])
+
+
+def _line(what: str, size: int, work: int, ours: np.ndarray, **others: np.ndarray) -> str:
+    """Return a line: tokens and operations (``work`` for each parameter and token) per second, ratios to others."""
+    rate, text = np.median(ours), []
+    for name, theirs in others.items():
+        ratio = ours / theirs
+        text.append(f"{np.median(ratio):.2f} ({ratio.min():.2f} to {ratio.max():.2f}) x {name.replace('_', ' ')}")
+    return f"{what:<9}{rate:>9,.0f} tokens/s {work * size * rate / 1e9:>6.1f} GFLOP/s   {', '.join(text)}".rstrip()
+
+
+# transformers
+
+
+def _gpt2(config):
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    dropout = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), config.dropout)
     names = {"n_embd": config.hidden, "n_layer": config.layers, "n_head": config.heads, "n_positions": config.positions}
-    ends = {"bos_token_id": config.end, "eos_token_id": config.end, "pad_token_id": config.end}
-    return GPT2LMHeadModel(GPT2Config(vocab_size=config.vocabulary, **names, **dropout, **ends))
+    return GPT2LMHeadModel(GPT2Config(vocab_size=config.vocabulary, **names, **dropout, **_ends(config)))
 
 
-def _train_library(model, items, config) -> None:
-    """One pass of the plain loop that one would write: torch's AdamW class, stories in their order, padded."""
+def _llama2(config):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    names = {
+        "hidden_size": config.hidden, "num_hidden_layers": config.layers, "num_attention_heads": config.heads,
+        "intermediate_size": config.intermediate, "max_position_embeddings": config.positions,
+    }  # fmt: skip
+    more = {"vocab_size": config.vocabulary, "rms_norm_eps": 1e-5, "attention_dropout": config.dropout}
+    return LlamaForCausalLM(LlamaConfig(**names, **more, **_ends(config)))
+
+
+def _ends(config) -> dict[str, int]:
+    return dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), config.end)
+
+
+LIBRARY = {"gpt2": _gpt2, "llama2": _llama2}
+"""Family -> the same model of transformers, with fresh weights."""
+
+
+def _padded(texts: list[list[int]], end: int) -> dict[str, torch.Tensor]:
+    """Lay out texts as a language model of transformers takes them; padding at the end needs no mask."""
+    told = [torch.tensor([end, *text, end]) for text in texts]
+    rows = torch.nn.utils.rnn.pad_sequence(told, batch_first=True, padding_value=end)
+    labels = torch.nn.utils.rnn.pad_sequence(told, batch_first=True, padding_value=-100)
+    return {"input_ids": rows, "labels": labels}
+
+
+def _plain_loop(model, texts: list[list[int]], config, passes: float) -> None:
+    """Train as one would write it down: torch's AdamW class, stories in their order, padded."""
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate)
-    texts = items.output
-    for start in range(0, len(texts), config.batch):
-        rows = [texts[i].astype(np.int64) for i in range(start, min(start + config.batch, len(texts)))]
-        width = max(map(len, rows)) + 2
-        tokens, labels = torch.full((len(rows), width), config.end), torch.full((len(rows), width), -100)
-        for row, text in enumerate(rows):
-            tokens[row, 1 : len(text) + 1] = torch.from_numpy(text)
-            labels[row, 1 : len(text) + 2] = tokens[row, 1 : len(text) + 2]
-        loss = model(tokens, labels=labels).loss
+    batches = [texts[start : start + config.batch] for start in range(0, len(texts), config.batch)]
+    for i in range(round(passes * len(batches))):
         optimiser.zero_grad()
-        loss.backward()
+        model(**_padded(batches[i % len(batches)], config.end)).loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
 
 
-def bench() -> None:
-    """Print training, evaluation, sampling and set-up speeds of the laptop's language model, beside transformers'."""
-    torch.set_num_threads(1)
-    data = stories.load(DATA, *stories.prepare(DATA))
-    config = gpt2.Config(vocabulary=data.facts["vocabulary"], end=data.end, **MODEL)
-    items, tokens = data.real(), len(data.real().output.values) + data.size
-    common = {"weights": None, "init": None, "validation": None, "observer": None}
+def _trainer(model, texts: list[list[int]], config, passes: float, folder: str):
+    """Return transformers' Trainer: batches of similar length, fused AdamW, nothing logged, nothing saved."""
+    from transformers import PrinterCallback, Trainer, TrainingArguments
 
-    def fit(passes: float = 1.0):
-        return gpt2.fit(items, config=config, budget=Budget(passes=passes), rng=Streams(("bench",), (0,)), **common)
+    arguments = TrainingArguments(
+        output_dir=folder, use_cpu=True, num_train_epochs=passes, per_device_train_batch_size=config.batch,
+        train_sampling_strategy="group_by_length", optim="adamw_torch_fused", learning_rate=config.learning_rate,
+        lr_scheduler_type=config.schedule, warmup_steps=config.warmup_steps, weight_decay=config.weight_decay,
+        adam_beta1=config.betas[0], adam_beta2=config.betas[1], max_grad_norm=config.clip or 0.0,
+        logging_strategy="no", save_strategy="no", report_to=[], disable_tqdm=True, dataloader_pin_memory=False,
+    )  # fmt: skip
+    trainer = Trainer(
+        model, arguments, train_dataset=[{"input_ids": text} for text in texts],
+        data_collator=lambda rows: _padded([row["input_ids"] for row in rows], config.end),
+    )  # fmt: skip
+    trainer.remove_callback(PrinterCallback)
+    return trainer
 
-    ours, library = _seconds(fit), _library(config)
-    theirs = _seconds(lambda: _train_library(library, items, config))
-    flops = 6 * gpt2.parameters(config) * tokens
-    size = f"{gpt2.parameters(config):,} parameters, {data.size} stories of {tokens / data.size:.0f} tokens"
-    print(f"GPT-2, {size}, 1 thread")
-    rate = f"{tokens / ours:>9,.0f} tokens/s {flops / ours / 1e9:>6.1f} GFLOP/s"
-    print(f"train     {rate} {theirs / ours:>6.1f} x transformers")
-    model = fit(8.0)
-    own = _seconds(lambda: language.evaluate(model, data.test, None))
-    tested = len(data.test.output.values) + len(data.test)
-    rate = 2 * gpt2.parameters(config) * tested / own / 1e9
-    print(f"evaluate  {tested / own:>9,.0f} tokens/s {rate:>6.1f} GFLOP/s")
-    sampler, count = Sampler(1.0, 90), 256
-    drawn = gpt2.sample(model, count, sampler, Streams(("bench", "sample"), (0,)))
-    own = _seconds(lambda: gpt2.sample(model, count, sampler, Streams(("bench", "sample"), (0,))))
-    library.load_state_dict(gpt2.to_transformers(model.state_dict()), strict=False)
-    library.eval()
-    start = torch.full((count, 1), config.end)
 
-    def generate():
-        return library.generate(
-            start, attention_mask=torch.ones_like(start), do_sample=True, top_k=0, max_new_tokens=90,
-            pad_token_id=config.end, eos_token_id=config.end,
-        )  # fmt: skip
+def _check_libraries() -> None:
+    """Raise ConfigError where the other side of the comparison is missing."""
+    for name in ("transformers", "accelerate"):
+        if find_spec(name) is None:
+            raise ConfigError(
+                f"bench compares with {name}, which is missing: pip install -c constraints.txt -e '.[dev]'"
+            )
+    from transformers.utils.logging import set_verbosity_error
 
-    theirs = _seconds(generate)
-    written = len(drawn.output.values) + count
-    print(f"sample    {written / own:>9,.0f} tokens/s {'':>14} {theirs / own:>6.1f} x transformers' generate")
+    set_verbosity_error()
+
+
+# what is measured
+
+
+def _fit(family, items, config, budget: Budget):
+    common = {"weights": None, "init": None, "validation": None, "observer": None, "rng": Streams(("bench",), (0,))}
+    return family.fit(items, config=config, budget=budget, **common)
+
+
+def _train(family, config, items, library: Callable, sizes: Sizes, folder: str) -> str:
+    texts = [items.output[i].tolist() for i in range(len(items))]
+    budget = Budget(passes=sizes.passes)
+    found = take_turns(
+        {
+            "ours": lambda: partial(_fit, family, items, config, budget),
+            "Trainer": lambda: _trainer(library(config), texts, config, sizes.passes, folder).train,
+            "loop": lambda: partial(_plain_loop, library(config).train(), texts, config, sizes.passes),
+        },
+        sizes.turns,
+    )
+    tokens = sizes.passes * (len(items.output.values) + len(items))
+    ours, trainer, loop = (_rates(found[name], lambda _: tokens) for name in ("ours", "Trainer", "loop"))
+    return _line("train", family.parameters(config), 6, ours, Trainer_by_length=trainer, a_plain_loop=loop)
+
+
+def _told(tokens: torch.Tensor, end: int) -> int:
+    """Return how many tokens were drawn up to the end of each story, the end included. Shapes: tokens (N, T)."""
+    ended = tokens == end
+    return int(torch.where(ended.any(1), ended.int().argmax(1) + 1, tokens.shape[1]).sum())
+
+
+def _sample(model, theirs, size: int, sizes: Sizes, most: int) -> str:
+    count, end, sampler = sizes.sampled, model.config.end, Sampler(1.0, most)
+    start = torch.full((count, 1), end)
+    plain = {"attention_mask": torch.ones_like(start), "do_sample": True, "top_k": 0, "top_p": 1.0}
+    rng = ("bench", "sample")
+    found = take_turns(
+        {
+            "ours": lambda: partial(decoding.sample, model, count, sampler, Streams(rng, (0,)), batch=count),
+            "generate": lambda: partial(theirs.generate, start, max_new_tokens=most, **plain),
+        },
+        sizes.turns,
+    )
+    ours = _rates(found["ours"], lambda x: len(x.output.values) + len(x) - decoding.truncated(x, sampler))
+    return _line("sample", size, 2, ours, generate=_rates(found["generate"], lambda x: _told(x[:, 1:], end)))
+
+
+def _search(model, theirs, size: int, texts: Ragged, sizes: Sizes, most: int, beams: int = 5) -> str:
+    first = np.array([texts[i][:2] for i in range(sizes.searched)], np.int64)
+    sampler = Sampler(kind="beam", beams=beams, max_tokens=most, start="first_token_inclusive")
+    prompts, end = torch.from_numpy(np.insert(first, 0, model.config.end, axis=1)), model.config.end
+    plain = {"attention_mask": torch.ones_like(prompts), "do_sample": False, "num_beams": beams}
+    found = take_turns(
+        {
+            "ours": lambda: partial(beam.search, model, first, sampler),
+            "generate": lambda: partial(theirs.generate, prompts, max_length=most + 1, **plain),
+        },
+        sizes.turns,
+    )
+    best, out = found["ours"][-1][1], found["generate"][-1][1][:, 1:]
+    best = torch.where(torch.arange(most) < best.lengths[:, :1], best.tokens[:, 0], end)
+    equal = (best == torch.nn.functional.pad(out, (0, most - out.shape[1]), value=end)).all(1).sum()
+    tokens = _told(best[:, first.shape[1] :], end)
+    ours, library = (_rates(found[name], lambda _: tokens) for name in ("ours", "generate"))
+    return f"{_line(f'beam {beams}', size, 2, ours, generate=library)}, {equal} of {len(best)} outputs equal"
+
+
+def _model(config, name: str, data, sizes: Sizes, most: int, folder: str) -> None:
+    """Measure one recipe and print its lines."""
+    entry = configs.recipe(config, name)
+    kind = entry.pop("family")
+    family = import_module(f"collapse.families.{kind}")
+    settings, library = family.Config(**{**data.provides, **entry}), LIBRARY[kind]
+    items, test, size = data.real(), data.test, family.parameters(settings)
+    tokens = (len(items.output.values) + len(items)) / len(items)
+    print(f"{name}: {size:,} parameters, batches of {settings.batch}, {len(items)} stories of {tokens:.0f} tokens")
+    print(_train(family, settings, items, library, sizes, folder), flush=True)
+    with redirect_stderr(io.StringIO()):
+        model = _fit(family, items, settings, family.budget(settings, len(items), equal_steps=False))
+    theirs = library(settings).eval()
+    theirs.load_state_dict(family.to_transformers(model.state_dict()))
+    found = take_turns({"ours": lambda: partial(family.evaluate, model, test, None)}, sizes.turns)
+    print(_line("evaluate", size, 2, _rates(found["ours"], lambda x: int(x["tokens"].sum()))), flush=True)
+    print(_sample(model, theirs, size, sizes, most), flush=True)
+    print(_search(model, theirs, size, items.output, sizes, most), flush=True)
+
+
+def _start_up(config, entry: dict, name: str, turns: int, folder: str) -> None:
+    """Print the CPU seconds of a fit of one step, and what share of a build such starts are."""
+    dataset = {**entry, "test": 10}
+    one_step = {**configs.recipe(config, name), "epochs": 1e-6, "warmup_steps": 0, "evaluations": []}
+    with redirect_stderr(io.StringIO()):
+        prepare(Path(folder), "stories", dataset)
+    settings = json.dumps({"dataset": dataset, "recipe": one_step, "curve_items": 1})
+    command = [sys.executable, "-m", "collapse", "fit", "--root", folder, "--dataset", "stories", "--recipe", name]
+    command += ["--seed", "0", "--generation", "1", "--settings", settings]
+    path = os.pathsep.join(filter(None, (str(digest.SOURCE.parent), os.environ.get("PYTHONPATH"))))
+    seconds = []
+    for _ in range(turns):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        made = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
+        if made.returncode:
+            raise TrainingError(f"a fit of one step failed: {made.stderr.strip().rpartition(chr(10))[2]}")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    start, done = float(np.median(seconds)), recorded(config)
+    print(f"start-up {start:>9.2f} CPU seconds: a process that makes one step of {name}, from its start to its end")
+    jobs, total = sum(done[r][0] for r in ("fit_first", "fit", "sample") if r in done), sum(d[1] for d in done.values())
+    part = f"{jobs * start / total:.0%} of the {config.scale} build here ({jobs} fits and samplings)" if jobs else ""
+    print(f"{'':<9}{part or f'there is no {config.scale} build here to compare with'}")
+
+
+def bench(
+    path: Path = Path("config/laptop.yaml"),
+    dataset: str = "stories",
+    recipes: tuple[str, ...] = ("gpt2_xs", "llama2_xs"),
+    sizes: Sizes | None = None,
+) -> None:
+    """Print speeds of training, evaluation, sampling, beam search and start-up beside transformers'.
+
+    Args:
+        path: config of a scale.
+        dataset: name of its data set of stories.
+        recipes: names of recipes of its language models.
+        sizes: how much is measured; by default about two minutes.
+
+    Raises:
+        ConfigError: transformers or accelerate is missing, or the config is wrong.
+        TrainingError: a fit failed.
+    """
+    _check_libraries()
+    use_threads(1)
+    sizes, config = sizes or Sizes(), configs.load(path)
+    entry = config.datasets[dataset]
+    module, settings = dataset_config(entry)
+    data = module.load(settings, *module.prepare(settings, dataset))
+    print(f"one thread, CPU time, medians of {sizes.turns} turns (smallest and largest ratio)")
+    with tempfile.TemporaryDirectory() as folder:
+        for name in recipes:
+            _model(config, name, data, sizes, settings.max_tokens, folder)
+        _start_up(config, entry, recipes[0], sizes.turns, folder)

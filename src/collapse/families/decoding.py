@@ -1,53 +1,42 @@
-"""Batched sampling from a language model: a cache allocated once, no Python per story, finished stories retire.
+"""Decoding a language model: a cache allocated once, no Python per story, finished stories retire from the batch.
 
 A model is a module with ``config`` (``vocabulary``, ``end``, ``positions``), ``cache(stories, length)`` and
-``step(tokens, t, cache)``.
+``step(tokens, t, cache)``. Beam search is in `collapse.families.beam`.
 """
 
-from dataclasses import dataclass
-from math import isfinite
+from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from collapse.errors import ConfigError, TrainingError, unknown
+from collapse.errors import ConfigError
+from collapse.families import beam
+from collapse.families.slots import SLOTS, beginnings, check_finite, compact, prefill
 from collapse.items import Items, Ragged
 from collapse.progress import bar
+from collapse.samplers import Sampler
 from collapse.seeding import Streams
 
-BATCH = 128
-"""Stories sampled together: more shares the overhead of a step, fewer keeps keys and values in the CPU's cache."""
+__all__ = ["BATCH", "Sampler", "choose", "sample", "truncated"]
 
-SLOTS = 16
-"""Finished stories retire in multiples of this: `collapse.families.matmul` prepares code for each number of rows."""
+BATCH = {"cpu": 128, "cuda": 512}
+"""Stories decoded together, at most: more shares the overhead of a step, fewer stays in the CPU's cache."""
 
-STARTS = ("bos",)
+SHARE = 0.5
+"""Of a GPU's free memory that keys and values may take."""
+
+PATIENCE = {"cpu": 1, "cuda": 8}
+"""Steps from one look at which stories have ended to the next: on a GPU a look waits for all work in flight."""
 
 
-@dataclass(frozen=True)
-class Sampler:
-    """How stories are drawn from a language model.
-
-    Attributes:
-        temperature: logits are divided by it; 1 samples the model itself.
-        max_tokens: draws per story at most. A story that has not ended by then is truncated: ``max_tokens`` tokens and
-            no end.
-        start: ``bos``: each story starts from the end token alone.
-    """
-
-    temperature: float
-    max_tokens: int
-    start: str = "bos"
-
-    def __post_init__(self):
-        if not (self.temperature > 0 and isfinite(self.temperature)):
-            raise ConfigError(
-                f"temperature must be positive, got {self.temperature}: its limit 0 is greedy decoding, another sampler"
-            )
-        if type(self.max_tokens) is not int or self.max_tokens < 1:
-            raise ConfigError(f"max_tokens must be a whole number above 0, got {self.max_tokens!r}")
-        if self.start not in STARTS:
-            raise unknown("start of the sampler", str(self.start), STARTS)
+def together(model, sampler: Sampler) -> int:
+    """Return how many stories to decode together: `BATCH`, or as many as the GPU's free memory has room for."""
+    if model.config.device == "cpu":
+        return BATCH["cpu"]
+    free, _ = torch.cuda.mem_get_info()
+    one = model.cache(1, sampler.max_tokens)
+    return max(1, min(BATCH["cuda"], int(SHARE * free) // (one.numel() * one.element_size())))
 
 
 def truncated(items: Items, sampler: Sampler) -> int:
@@ -55,97 +44,160 @@ def truncated(items: Items, sampler: Sampler) -> int:
     return int((items.output.lengths == sampler.max_tokens).sum())
 
 
-def choose(logits: torch.Tensor, uniform: torch.Tensor, sampler: Sampler) -> tuple[torch.Tensor, torch.Tensor]:
+def choose(logits: Tensor, uniform: Tensor, sampler: Sampler) -> tuple[Tensor, Tensor]:
     """Draw one token per story by inverting its distribution function.
 
     Shapes: logits (B, V), uniform (B,) float64 in [0, 1), result tokens (B,) and their log-probabilities (B,) in nats.
     """
-    probability = (logits / sampler.temperature).softmax(-1)
+    probability = (logits.float() / sampler.temperature).softmax(-1)
+    if sampler.top_k is not None or sampler.top_p is not None:
+        probability = restrict(probability, sampler.top_k, sampler.top_p)
     below = probability.cumsum(-1, dtype=torch.float64)  # in float32 rare tokens would drown in rounding
     token = torch.searchsorted(below, (uniform * below[:, -1])[:, None], right=True)
     token = token.clamp_(max=logits.shape[1] - 1)  # a product rounded up to the total
     return token[:, 0], probability.gather(1, token)[:, 0].double().log()
 
 
-def _decode(
-    model, uniform: torch.Tensor, sampler: Sampler, cache: torch.Tensor
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sample one batch of B stories, all in step.
+def restrict(probability: Tensor, top_k: int | None, top_p: float | None) -> Tensor:
+    """Keep the most likely tokens and renormalise: at most ``top_k``, and of these the fewest that hold ``top_p``.
 
-    Shapes: uniform (B, M), cache as the model's; result tokens (B, M), lengths (B,), log-probabilities (B,).
+    The share that ``top_p`` asks for is of the tokens that ``top_k`` left. Tokens as likely as the last one kept are
+    kept too. Shapes: probability and result (B, V).
     """
-    (B, M), device = uniform.shape, cache.device
-    end = model.config.end
-    # row B is nobody's: slots of stories that have ended write there until they are taken or dropped
-    uniform = torch.cat([uniform.to(device), torch.zeros(1, M, dtype=uniform.dtype, device=device)])
-    tokens, lengths = torch.empty(B + 1, M, dtype=torch.int64, device=device), torch.full((B + 1,), M, device=device)
-    total = torch.zeros(B + 1, dtype=torch.float64, device=device)
-    story, token = (
-        torch.arange(B, device=device),
-        torch.full((B,), end, device=device),
-    )  # per slot: which story, and its newest token
-    left = B
-    for t in range(M):
-        token, logprob = choose(model.step(token, t, cache[:, :, : len(story)]), uniform[story, t], sampler)
-        tokens[story, t] = token
-        total[story] += logprob
-        ended = (token == end) & (story < B)
-        if not ended.any():
-            continue
-        lengths[story[ended]] = t
-        left -= int(ended.sum())
-        if left == 0:
-            break
-        story[ended] = B
-        slots = -(-left // SLOTS) * SLOTS
-        if slots < len(story):  # stories of the last slots move to slots of stories that have ended
-            moved = (story[slots:] < B).nonzero()[:, 0] + slots
-            free = (story[:slots] == B).nonzero()[: len(moved), 0]
-            cache[:, :, free, :, : t + 1] = cache[:, :, moved, :, : t + 1]
-            for array in (story, token):
-                array[free] = array[moved]
-            story, token = story[:slots], token[:slots]
-    return tuple(array[:B].cpu().numpy() for array in (tokens, lengths, total))
+    ordered = _descending(probability)[:, :top_k]
+    last = ordered[:, -1:]
+    if top_p is not None:
+        mass = ordered.cumsum(-1, dtype=torch.float64)
+        kept = (mass - ordered < top_p * mass[:, -1:]).sum(-1, keepdim=True)  # those that begin below the share
+        last = ordered.gather(1, kept - 1)
+    probability = probability.masked_fill(probability < last, 0)
+    return probability / probability.sum(-1, keepdim=True)
 
 
-@torch.inference_mode()
-def sample(model, count: int, sampler: Sampler, rng: Streams, batch: int = BATCH) -> Items:
-    """Draw stories.
+def _descending(x: Tensor) -> Tensor:
+    """Sort each row; on a CPU numpy does that forty times as fast as torch. Shapes: x and result (B, V)."""
+    if x.device.type != "cpu":
+        return x.sort(descending=True).values
+    return torch.from_numpy(np.sort(x.numpy())).flip(-1)
 
-    Token t of story i depends on the model and on one uniform number u(i, t); the stream gives ``max_tokens`` of them
-    to one story after the other. So story i is the same whatever ``count`` and ``batch`` are, unless a u lies within
-    float32 rounding of a boundary between two tokens: matrix products of another size may round otherwise. Equal calls
-    give equal bits.
+
+def _greedy(logits: Tensor, uniform: Tensor, sampler: Sampler) -> tuple[Tensor, Tensor]:
+    """Take the most likely token, and its log-probability under the model. Shapes: those of `choose`."""
+    token = logits.argmax(-1)
+    return token, logits.float().log_softmax(-1).gather(1, token[:, None])[:, 0].double()
+
+
+def decode(
+    model, prompts: Tensor, uniform: Tensor, sampler: Sampler, cache: Tensor, *, pick: Callable, patience: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Decode one batch of B stories, all in step.
 
     Args:
         model: see the module.
-        count: number of stories.
-        sampler: temperature and limits.
-        rng: one chain.
-        batch: stories sampled together.
+        prompts: (B, P) tokens that are given, the end token first.
+        uniform: (B, M) numbers for ``pick``.
+        sampler: its settings.
+        cache: the model's, B stories, M positions.
+        pick: (logits (A, V), uniform (A,), sampler) -> tokens (A,), log-probabilities (A,).
+        patience: steps between two looks at which stories have ended.
 
     Returns:
-        Items without the end token; ``logprob`` (1, count) is the log-probability in nats of the tokens drawn, the end
-        token included where it was, under the tempered distribution. Generation and index are the caller's to set.
+        tokens (B, M), lengths (B,), and the log-probabilities of what was picked (B,).
+    """
+    (B, P), M, device, end = prompts.shape, sampler.max_tokens, cache.device, model.config.end
+    # row B is nobody's: slots of stories that have ended write there until they are taken or dropped
+    uniform = torch.cat([uniform, uniform.new_zeros(1, M)])
+    tokens, lengths = torch.empty(B + 1, M, dtype=torch.int64, device=device), torch.full((B + 1,), M, device=device)
+    tokens[:B, : P - 1] = prompts[:, 1:]
+    total = torch.zeros(B + 1, dtype=torch.float64, device=device)
+    story = torch.arange(B, device=device)  # of each slot
+    logits = prefill(model, prompts, cache)
+    for t in range(P - 1, M):
+        token, logprob = pick(logits, uniform[story, t], sampler)
+        tokens[story, t] = token
+        total[story] += logprob
+        ended = token == end
+        lengths[story] = torch.where(ended, t, M)
+        story.masked_fill_(ended, B)
+        if t + 1 == M:
+            break
+        if (t + 1) % patience == 0:
+            story, token = compact(story, B, SLOTS, cache[:, :, : len(story)], t + 1, token)
+            if len(story) == 0:
+                break
+        logits = model.step(token, t + 1, cache[:, :, : len(story)])
+    return tokens[:B], lengths[:B], total[:B]
+
+
+def _one_by_one(pick: Callable, draws: bool) -> Callable:
+    """Return the decoder that picks one token after the other, from ``max_tokens`` random numbers where it draws."""
+
+    def decoder(model, prompts: Tensor, sampler: Sampler, cache: Tensor, rng: Streams):
+        shape = (len(prompts), sampler.max_tokens)
+        uniform = torch.from_numpy(rng.alone.random(shape) if draws else np.zeros(shape)).to(cache.device)
+        patience = PATIENCE[model.config.device]
+        return decode(model, prompts, uniform, sampler, cache, pick=pick, patience=patience)
+
+    return decoder
+
+
+def _best_beam(model, prompts: Tensor, sampler: Sampler, cache: Tensor, rng: Streams):
+    found = beam.decode(model, prompts, sampler, cache)
+    return found.tokens[:, 0], found.lengths[:, 0], found.logprob[:, 0]
+
+
+DECODERS: dict[str, Callable] = {
+    "sample": _one_by_one(choose, True),
+    "greedy": _one_by_one(_greedy, False),
+    "beam": _best_beam,
+}
+"""Kind of sampler -> (model, prompts, sampler, cache, rng) -> tokens (B, M), lengths (B,), log-probabilities (B,)."""
+
+
+@torch.inference_mode()
+def sample(model, contexts: int | np.ndarray, sampler: Sampler, rng: Streams, batch: int | None = None) -> Items:
+    """Decode stories.
+
+    Kind ``sample``: token t of story i depends on the model and on one uniform number u(i, t); the stream gives
+    ``max_tokens`` of them to one story after the other. So story i is the same whatever number and ``batch`` are,
+    unless a u lies within float32 rounding of a boundary between two tokens: matrix products of another size may round
+    otherwise. ``greedy`` and ``beam`` draw nothing: unless contexts differ, all stories are the same one.
+
+    Args:
+        model: see the module.
+        contexts: number of stories, or the tokens that they begin with, integers (N, P). With ``start:
+            bos_fixed_length`` their number alone counts.
+        sampler: kind and limits.
+        rng: one chain.
+        batch: stories decoded together; None for `together`, or `collapse.families.beam.together`.
+
+    Returns:
+        Items without the end token, a prefix included. ``logprob`` (1, N) is the log-probability in nats of the tokens
+        decoded, of the end token where it was, and not of the prefix: for ``sample`` under the distribution that was
+        drawn from (after temperature, ``top_k`` and ``top_p``), for ``greedy`` and ``beam`` under the model.
+        Generation and index are the caller's to set.
 
     Raises:
-        ConfigError: ``max_tokens`` leaves no room for the end token in front when the story is trained on.
+        ConfigError: the sampler draws nothing; see also `collapse.families.slots.beginnings` and
+            `collapse.families.beam.search`.
+        DataError: a prefix holds something that is no token of a story.
         TrainingError: the model gives probabilities that are not finite.
     """
-    if sampler.max_tokens >= model.config.positions:
-        raise ConfigError(
-            f"max_tokens is {sampler.max_tokens}, but the model's {model.config.positions} positions take "
-            f"{model.config.positions - 1} beside the end token: lower `max_tokens` of the sampler"
-        )
-    generator, cache, parts = rng.alone, model.cache(min(batch, count), sampler.max_tokens), []
-    for start in bar(range(0, count, batch), "sample", f"batches of {batch} stories"):
-        rows = min(batch, count - start)
-        uniform = torch.from_numpy(generator.random((rows, sampler.max_tokens)))
-        tokens, lengths, logprob = _decode(model, uniform, sampler, cache[:, :, :rows])
-        if not np.isfinite(logprob).all():
-            raise TrainingError("the model gives probabilities that are not finite: its training diverged")
+    if sampler.kind not in DECODERS:
+        raise ConfigError(f"a sampler of kind {sampler.kind!r} draws nothing: generation 2 needs another")
+    prompts = beginnings(model, contexts, sampler)
+    decoder, hypotheses = DECODERS[sampler.kind], sampler.beams or 1
+    if batch is None:
+        batch = together(model, sampler) if hypotheses == 1 else beam.together(model, sampler)
+    cache, parts = model.cache(min(batch, len(prompts)) * hypotheses, sampler.max_tokens), []
+    for start in bar(range(0, len(prompts), batch), "sample", f"batches of {batch} stories"):
+        given = prompts[start : start + batch].to(cache.device)
+        tokens, lengths, logprob = decoder(model, given, sampler, cache[:, :, : len(given) * hypotheses], rng)
+        check_finite(logprob)
+        tokens, lengths = tokens.cpu().numpy(), lengths.cpu().numpy()
         values = tokens[np.arange(sampler.max_tokens) < lengths[:, None]].astype(np.uint16)
-        parts.append((Ragged(values, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)), logprob))
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        parts.append((Ragged(values, offsets), logprob.cpu().numpy()))
     if not parts:
         return Items.make(Ragged.of([]), generation=1, logprob=np.zeros((1, 0)))
     output = Ragged.concat([text for text, _ in parts])
