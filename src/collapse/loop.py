@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from collapse import policies, selection
+from collapse.checkpoint import Checkpoint
 from collapse.errors import TrainingError
 from collapse.items import Items, Ragged
 from collapse.policies import Policy, Share, Source
@@ -79,17 +80,28 @@ def mix(shares, size: int, budget: str, read: Read, data, cell: Cell, n: int, se
         Items and their loss weights, (S, N) or None where all are 1.
     """
 
-    def take(place: int, share: Share) -> Items:
+    def pooled(share: Share, index: np.ndarray | None) -> Items:
+        """Join the sources of a share and take ``index`` (S, n) of them; all where it is None."""
         each = policies.needs(share, size)
-        joined = type(first := read(share.sources[0], each)).concat(
-            [first, *(read(s, each) for s in share.sources[1:])]
-        )
+        if index is None or len(index) > 1:
+            parts = [read(source, each) for source in share.sources]
+            joined = type(parts[0]).concat(parts)
+            return joined if index is None else joined.take(index)
+        parts, places = [], []  # one chain: what is not drawn need not stay in memory beside the other sources
+        for start, source in zip(range(0, each * len(share.sources), each), share.sources, strict=True):
+            places.append(np.flatnonzero((start <= index[0]) & (index[0] < start + each)))
+            parts.append(read(source, each).take(index[:, places[-1]] - start))
+        return type(parts[0]).concat(parts).take(np.argsort(np.concatenate(places))[None])
+
+    def take(place: int, share: Share) -> Items:
+        total, index = policies.needs(share, size) * len(share.sources), None
         if share.draw == "redrawn":
             rng = Streams(("mix", *cell.fitted(n), place, *map(str, share.sources)), seeds)
-            joined = joined.take(rng.each(lambda g: g.choice(len(joined), share.count, replace=False)))
+            index = rng.each(lambda g: g.choice(total, share.count, replace=False))
         elif share.draw == "anchored":  # one order for all policies and generations: larger anchors hold smaller ones
             rng = Streams(("anchor", cell.dataset, *map(str, share.sources)), seeds)
-            joined = joined.take(rng.each(lambda g: g.permutation(len(joined))[: share.count]))
+            index = rng.each(lambda g: g.permutation(total)[: share.count])
+        joined = pooled(share, index)
         if len(joined) != share.count:
             raise ValueError(f"{share} gave {len(joined)} items")
         if share.corruption:
@@ -109,8 +121,9 @@ def mix(shares, size: int, budget: str, read: Read, data, cell: Cell, n: int, se
 
 
 def turn(
-    cell, n, size, *, policy: Policy, family, config, data, read: Read, initial=None, observer=None, seeds
-) -> Turn:
+    cell, n, size, *, policy: Policy, family, config, data, read: Read, initial=None, observer=None, seeds,
+    checkpoint: Checkpoint | None = None,
+) -> Turn:  # fmt: skip
     """Fit generation ``n`` on what the policy plans.
 
     Args:
@@ -118,33 +131,23 @@ def turn(
         n: generation, from 1.
         size: N, the items of generation 1.
         policy: what it trains on.
-        family: module with ``fit``.
+        family: module with ``fit``, and ``budget``.
         config: the family's settings.
         data: data set with ``validation`` and ``corrupt``.
         read: (source, count) -> items.
         initial: generation -> model, called where the policy's init asks for the first or the previous model.
         observer: called by the fit at the points of the learning curve.
         seeds: one per chain.
+        checkpoint: where a family that can resume saves its state; None for nowhere.
 
     Raises:
         TrainingError: an empty training set, or a failed fit.
+        DataError: the checkpoint is corrupted, or of another fit.
     """
     shares = policies.plan(policy, n, size)
     if not shares:
         raise TrainingError(f"generation {n} of {cell} has no items to train on")
     items, weights = mix(shares, size, policy.budget, read, data, cell, n, seeds)
-    start = {"first": 1, "previous": n - 1}.get(policy.init) if n > 1 else None
-    budget = family.budget(config, size, equal_steps=policy.budget == "steps" and n > 1)
-    model = family.fit(
-        items,
-        config=config,
-        weights=weights,
-        budget=budget,
-        init=None if start is None else initial(start),
-        validation=data.validation,
-        observer=observer,
-        rng=Streams(("fit", *cell.fitted(n)), seeds),
-    )
     facts = {
         "generation": n,
         "plan": policies.describe(policy, n, size),
@@ -152,7 +155,38 @@ def turn(
         "real_fraction": items.real_fraction().tolist(),
         "training_sha256": items.sha256(),
     }
+    resuming = {}
+    if checkpoint is not None:
+        checkpoint.identify(training_sha256=facts["training_sha256"])
+        resuming = {"checkpoint": checkpoint}
+    start = {"first": 1, "previous": n - 1}.get(policy.init) if n > 1 else None
+    model = family.fit(
+        items,
+        config=config,
+        weights=weights,
+        budget=family.budget(config, size, equal_steps=policy.budget == "steps" and n > 1, first=n == 1),
+        init=None if start is None else initial(start),
+        validation=data.validation,
+        observer=observer,
+        rng=Streams(("fit", *cell.fitted(n)), seeds),
+        **resuming,
+    )
     return Turn(model, facts)
+
+
+def evaluate(family, model, data, items, rng: Streams | None) -> dict[str, np.ndarray]:
+    """Return the metrics of a model on items, {metric: (S, ...)}: the family's, as the data set reduces them.
+
+    Args:
+        family: module with ``evaluate``.
+        model: what it fitted.
+        data: data set; where it has ``reduce(metrics) -> metrics``, that turns what only it can read (sums for each
+            token type, say) into metrics.
+        items: what the data set holds for a test, or a part of it.
+        rng: one stream per chain.
+    """
+    metrics = family.evaluate(model, items, rng)
+    return data.reduce(metrics) if hasattr(data, "reduce") else metrics
 
 
 def draw(cell: Cell, k: int, count: int, *, model, family, data, sampler, seeds, size: int, parts=None) -> Items:
@@ -215,7 +249,7 @@ def run_chain(
         if policy.init == "previous" or (policy.init == "first" and n == 1):
             models.clear()
             models[n] = made.model
-        metrics = family.evaluate(made.model, data.test, Streams(("evaluate", *cell.fitted(n)), seeds))
+        metrics = evaluate(family, made.model, data, data.test, Streams(("evaluate", *cell.fitted(n)), seeds))
         count = selection.pool(selector, max(size, reads.get(n, (0, 0))[0]))
         drawn = draw(
             cell, n, count, model=made.model, family=family, data=data, sampler=sampler, seeds=seeds, size=size

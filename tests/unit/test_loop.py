@@ -12,6 +12,7 @@ import pytest
 from scipy.special import digamma
 
 from collapse import loop, paths, policies, selection, store, table
+from collapse.checkpoint import Checkpoint
 from collapse.commands.fit import fit, sample, select
 from collapse.commands.job import Job
 from collapse.commands.measure import measure
@@ -134,8 +135,8 @@ def noisy(monkeypatch):
     def noisy_evaluate(model, truth, rng):
         return {**exact.evaluate(model, truth, rng), "noise": rng.normal(1)[:, 0]}
 
-    def noisy_budget(config, size, *, equal_steps):
-        return Budget(passes=0.5 if equal_steps else 0.25)
+    def noisy_budget(config, size, *, equal_steps, first):
+        return Budget(passes=0.5 if equal_steps else 0.25 + first)
 
     def noisy_contexts(self, count, rng):
         return count + int(rng.normal(1).max() > 1e9)
@@ -187,7 +188,7 @@ def test_a_generation_made_anew_has_the_same_bytes(tmp_path):
 def test_measure_writes_a_row_per_generation(tmp_path):
     folder = Folder(tmp_path, "accumulate", seed=2, last=3).run()
     measure(folder.job(*folder.entries, generations=3))
-    where = tmp_path / paths.SERIES_DIR.format(dataset="normal", recipe="moments", seed=2, **folder.names)
+    where = tmp_path / paths.TABLES.format(dataset="normal", recipe="moments", seed=2, last=3, **folder.names)
     rows = pd.read_parquet(where / "rows.parquet")
     table.check(rows, "rows", 3)
     made = chain("accumulate", (2,), last=3, name="accumulate")
@@ -201,7 +202,7 @@ def test_measure_writes_a_row_per_generation(tmp_path):
 def test_measures_are_of_n_samples_however_many_were_drawn(tmp_path):
     folder = Folder(tmp_path, "replace_multiple", seed=2, last=3).run()
     measure(folder.job(*folder.entries, generations=3))
-    where = tmp_path / paths.SERIES_DIR.format(dataset="normal", recipe="moments", seed=2, **folder.names)
+    where = tmp_path / paths.TABLES.format(dataset="normal", recipe="moments", seed=2, last=3, **folder.names)
     made = chain("replace_multiple", (2,), last=3, name="replace_multiple")
     assert [len(t) for _, _, t in made] == [2 * SIZE, 3 * SIZE, SIZE]
     found = pd.read_parquet(where / "rows.parquet")["sample_mean"].tolist()
@@ -464,7 +465,7 @@ def test_golden_ratio_weights_lie_on_the_right_items():
 # budgets and initial weights
 
 
-def recorded(policy, n=3, initial=None):
+def recorded(policy, n=3, **more):
     """What the fit of generation n is told."""
     told = {}
 
@@ -472,14 +473,13 @@ def recorded(policy, n=3, initial=None):
         told.update(options, items=len(items))
         return "model"
 
-    def budget(config, size, *, equal_steps):
-        return Budget(steps=size) if equal_steps else Budget(passes=2.0)
+    def budget(config, size, *, equal_steps, first):
+        return Budget(steps=size) if equal_steps else Budget(passes=0.5 if first else 2.0)
 
     turn(
         Cell("normal", "moments", "p", "exact", "all"), n, SIZE, policy=Policy(**{"kind": "accumulate", **policy}),
         data=SimpleNamespace(validation="held out"), family=SimpleNamespace(fit=fit, budget=budget), config="config",
-        initial=initial, observer="observer", seeds=(0,),
-        read=lambda s, c: Items.make(np.zeros((1, c)), generation=s.index),
+        observer="observer", seeds=(0,), read=lambda s, c: Items.make(np.zeros((1, c)), generation=s.index), **more,
     )  # fmt: skip
     return told
 
@@ -491,8 +491,8 @@ def test_budgets():
     assert recorded({"budget": "items"})["items"] == SIZE
     assert recorded({"budget": "steps"})["budget"] == Budget(steps=SIZE)
     assert recorded({"budget": "steps"})["items"] == 3 * SIZE
-    # generation 1 is what the others' steps are measured by
-    assert recorded({"budget": "steps"}, n=1)["budget"] == Budget(passes=2.0)
+    # generation 1 has no steps to equal; it may have a length of its own
+    assert recorded({"budget": "steps"}, n=1)["budget"] == recorded({}, n=1)["budget"] == Budget(passes=0.5)
 
 
 @pytest.mark.parametrize("wrong", [{}, {"passes": 1.0, "steps": 3}])
@@ -511,10 +511,85 @@ def test_the_fit_is_told_all_but_the_test_data():
     assert weights[0, 0] > 1 > weights[0, -1]
 
 
+def test_a_checkpoint_learns_what_is_trained_on(tmp_path):
+    shas = set()
+    for n in (1, 3):
+        checkpoint = Checkpoint(tmp_path / "checkpoint", {"seed": 0}, 1)
+        assert recorded({}, n, checkpoint=checkpoint)["checkpoint"] is checkpoint
+        assert checkpoint.identity["seed"] == 0
+        shas.add(checkpoint.identity["training_sha256"])
+    assert len(shas) == 2
+
+
+def test_the_data_set_reduces_what_only_it_can_read():
+    told = {}
+
+    def evaluate(model, items, rng):
+        told.update(model=model, items=items, rng=rng)
+        return {"error": 1, "sums": [1, 2]}
+
+    fake = SimpleNamespace(evaluate=evaluate)
+    data = SimpleNamespace(reduce=lambda metrics: {"error": metrics["error"], "rare": metrics["sums"][1]})
+    assert loop.evaluate(fake, "model", data, "items", "rng") == {"error": 1, "rare": 2}
+    assert told == {"model": "model", "items": "items", "rng": "rng"}
+    assert loop.evaluate(fake, "model", SimpleNamespace(), "items", "rng") == {"error": 1, "sums": [1, 2]}
+
+
+def test_a_chain_and_a_job_give_what_the_data_set_makes_of_the_metrics(tmp_path, noisy, monkeypatch):
+    def reduce(self, metrics):
+        return {"reduced": metrics["sd"] * 0 + 7}
+
+    monkeypatch.setattr(data_module.Gaussian, "reduce", reduce, raising=False)
+    assert [m for _, m, _ in chain("replace")] == [{"reduced": 7}] * LAST
+    folder = Folder(tmp_path, "replace", seed=0).run()
+    record = store.read_json(folder.path(2) / "metrics.json")
+    assert record["metrics"] == {"reduced": 7}
+    assert record["curve"] == [{"step": 1, "reduced": 7}]
+
+
+def test_a_gpu_without_memory_is_an_error_that_names_what_to_do(tmp_path, monkeypatch):
+    import torch
+
+    folder = Folder(tmp_path, "replace", seed=0).run()
+    for name in ("fit", "evaluate", "sample"):
+        for error, caught in ((torch.OutOfMemoryError, TrainingError), (RuntimeError, RuntimeError)):
+            with monkeypatch.context() as patch:
+                patch.setattr(family, name, _raise(error("CUDA out of memory. Tried to allocate 2 GiB.\nMore.")))
+                with pytest.raises(caught, match=r"CUDA out of memory\. Tried to allocate 2 GiB\.") as found:
+                    folder.one(2)
+            knobs = ("lower `batch`", "`precision: bfloat16`", "take one with more")
+            assert all((knob in str(found.value)) is (caught is TrainingError) for knob in knobs)
+            assert type(found.value) is caught
+    with monkeypatch.context() as patch:
+        patch.setattr(family, "sample", _raise(torch.OutOfMemoryError("CUDA out of memory")))
+        with pytest.raises(TrainingError, match="the GPU's memory is too small"):
+            folder.one(1)
+
+
+def test_a_gpu_is_named_with_the_memory_it_gave(tmp_path, monkeypatch):
+    import torch
+
+    folder = Folder(tmp_path, "replace", seed=0).run()
+    provenance = folder.path(2) / "provenance.json"
+    assert not {"device", "peak_gpu_mib"} & set(store.read_json(provenance))
+    for name, value in (("is_initialized", True), ("get_device_name", "a card"), ("max_memory_allocated", 3 * 2**20)):
+        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
+    folder.one(2)
+    found = store.read_json(provenance)
+    assert (found["device"], found["peak_gpu_mib"]) == ("a card", 3.0)
+
+
+def _raise(error):
+    def raising(*arguments, **options):
+        raise error
+
+    return raising
+
+
 def test_initial_weights():
     assert recorded({})["init"] is None
-    assert recorded({"init": "first"}, 4, "model {}".format)["init"] == "model 1"
-    assert recorded({"init": "previous"}, 4, "model {}".format)["init"] == "model 3"
+    assert recorded({"init": "first"}, 4, initial="model {}".format)["init"] == "model 1"
+    assert recorded({"init": "previous"}, 4, initial="model {}".format)["init"] == "model 3"
     assert recorded({"init": "previous"}, 1)["init"] is None
 
 

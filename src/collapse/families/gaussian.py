@@ -30,7 +30,7 @@ class Model:
     sd: np.ndarray
 
 
-def budget(config: Config, size: int, *, equal_steps: bool) -> Budget:
+def budget(config: Config, size: int, *, equal_steps: bool, first: bool = False) -> Budget:
     """One pass: the estimate has a closed form."""
     return Budget(passes=1)
 
