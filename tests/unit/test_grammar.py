@@ -177,7 +177,7 @@ def test_entropy_of_the_stories(full, sample):
     logprob = np.array([full.log_probability(text) for text in sample])
     assert abs(-logprob.mean() - full.entropy()) < 4 * logprob.std() / sqrt(len(sample))
     assert 20 < full.entropy() < 35
-    assert full.duplicates(10_000) < 0.1  # of any two equal among ten thousand
+    assert 10_000**2 / 2 * full.collision() < 5  # equal pairs among ten thousand: drawing again shifts no probability
 
 
 def test_marginals_of_the_stories(full, sample):
@@ -185,7 +185,7 @@ def test_marginals_of_the_stories(full, sample):
     for variable, labels in full.marginals().items():
         for label, p in labels.items():
             assert abs(found[variable, label] / len(sample) - p) < 5 * sqrt(p * (1 - p) / len(sample))
-    always = {"hero", "friend", "object", "place", "plot", "outcome", "trait", "begin"}
+    always = {"hero", "friend", "object", "plot", "outcome", "begin"}
     assert all(sum(full.marginals()[v].values()) == pytest.approx(1, abs=1e-12) for v in always)
 
 
@@ -203,9 +203,9 @@ def test_size_of_the_stories(full, sample):
     assert seen <= vocabulary
     assert len(seen) > 0.99 * len(vocabulary)
     lengths = [len(text.split()) for text in sample]
-    assert 30 < np.mean(lengths) < 42
-    assert np.quantile(lengths, 0.01) >= 25
-    assert max(lengths) <= 80
+    assert 24 < np.mean(lengths) < 30
+    assert np.quantile(lengths, 0.01) >= 22
+    assert max(lengths) <= 50
 
 
 def test_stories_are_tidy_english(sample):
@@ -224,7 +224,6 @@ def test_names_objects_and_pronouns_recur(full, sample):
             (facts["hero"], min(names - {facts["hero"]})),
             (facts["friend"], "Sam" if facts["friend"] != "Sam" else "Kim"),
             (facts["object"], "kite" if facts["object"] != "kite" else "ball"),
-            (facts["place"], "park" if facts["place"] != "park" else "beach"),
         ]:
             if text.count(old) > 1:
                 head, tail = text.rsplit(old, 1)
@@ -234,7 +233,7 @@ def test_names_objects_and_pronouns_recur(full, sample):
             if old in text:
                 assert not full.well_formed(text.replace(old, new, 1))
                 broken += 1
-    assert broken > 5000
+    assert broken > 4000
 
 
 def test_damaged_stories_are_not_well_formed(full, sample):

@@ -1,13 +1,15 @@
 import math
 import zlib
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from collapse.datasets import storybook
+from collapse.datasets import stories, storybook
 from collapse.datasets.words import by_rarity, digest, entropy, words
 from collapse.errors import DataError
+from collapse.metrics import stories as of_stories
 from collapse.metrics import text as metrics
 from collapse.seeding import stream
 
@@ -111,10 +113,10 @@ class Coin:
         return {"side": {"a": 0.75, "b": 0.25}}
 
 
-def reference(sample, test, coin=None):
+def reference(sample, test, coin=None, others=None):
     counts = Counter(w for t in sample for w in words(t))
     digests = frozenset(map(metrics.digest, sample))
-    return metrics.reference(sample, test, words=by_rarity(counts), digests=digests, grammar=coin)
+    return metrics.reference(sample, test, words=by_rarity(counts), digests=digests, grammar=coin, others=others)
 
 
 def test_measure_by_hand():
@@ -123,6 +125,8 @@ def test_measure_by_hand():
     logs = [math.log(0.75), math.log(0.25)]
     expected = {
         "distinct_1": 2 / 5, "distinct_2": 1.0, "distinct_3": 0.0, "distinct_4": 0.0,
+        "self_bleu": 3 / 4 * 0.1**0.75,  # copies of a word, no pairs; a text that no other shares a word with
+        "c2st_accuracy": 0.5,  # two texts of each: generated "a" and "a" are real "a"
         "compression_ratio": metrics.compression_ratio(["a", "a", "c c", "a"]),
         "unigram_entropy": -(0.6 * math.log(0.6) + 0.4 * math.log(0.4)),
         "vocabulary_coverage": 0.5, "rare_coverage": 0.0, "rare_mass": 0.0, "rare_mass_ratio": 0.0,
@@ -134,15 +138,58 @@ def test_measure_by_hand():
 
 
 def test_measures_that_are_not_defined_are_nan():
-    out = metrics.measure(["c"], reference(["b"], ["a"], Coin()))
+    out = metrics.measure(["c", "c"], reference(["b", "b"], ["a", "a"], Coin()))
     assert math.isnan(out["truth_logprob"])
     assert math.isnan(out["rare_mass_ratio"])  # "b" is not in the test texts
     assert (out["grammatical"], out["attribute_coverage"], out["attribute_distance"]) == (0, 0, 1)
 
 
 def test_without_a_grammar_its_measures_are_left_out():
-    out = metrics.measure(["a b"], reference(["a"], ["a"]))
-    assert not {"grammatical", "truth_excess", "attribute_coverage", "truncated"} & out.keys()
+    out = metrics.measure(["a b", "b"], reference(["a", "b"], ["a", "b"]))
+    assert not {"grammatical", "truth_excess", "attribute_coverage", "truncated", "real_self_bleu"} & out.keys()
+
+
+def test_the_level_of_real_texts_stands_beside_the_measures():
+    one, two, three = ([f"{a} {b} sat" for a in x for b in "uvw"] for x in ("abc", "abd", "abe"))
+    real = reference(one, two, others=[*three, "not looked at"])
+    out = metrics.measure(["a u sat"] * 9, real)
+    level = {name.removeprefix("real_"): value for name, value in out.items() if name.startswith("real_")}
+    assert level == metrics.diversity(metrics.corpus(three), real) == dict(real.level)
+    assert level.keys() < out.keys()
+    assert level == {name: metrics.measure(three, real)[name] for name in level}
+    assert (out["self_bleu"], level["vocabulary_coverage"]) == (pytest.approx(0.1**0.25), 6 / 7)
+    with pytest.raises(DataError, match="the level of 9 real texts needs as many others, 8 are there"):
+        reference(one, two, others=three[:8])
+
+
+def test_c2st_compares_equally_many_texts_in_their_own_words():
+    one, two = ["the cat sat"] * 6, ["a dog ran", "the dog ran off"] * 5
+    assert metrics.told_apart(metrics.corpus(one), metrics.corpus(two)) == 1
+    assert metrics.told_apart(metrics.corpus(two), metrics.corpus(one)) == 1
+    assert metrics.told_apart(metrics.corpus(two), metrics.corpus(two[:6])) == 0.5
+    # more texts of one sample are not looked at
+    assert metrics.told_apart(metrics.corpus([*one, *two]), metrics.corpus(one)) == 0.5
+
+
+def test_other_real_stories_are_none_of_the_references():
+    config = stories.Config(train=30, shards=2, validation=8, test=24, vocabulary=300, max_tokens=300)
+    data = stories.load(config, *stories.prepare(config))
+    for size, shape in ((20, (10, 10, 0, 0)), (24, (6, 18, 0, 0))):
+        found = data.decode(of_stories.others(data, size))
+        parts = [data.decode(p) for p in (data.real(), data.fresh(2), data.validation, data.test)]
+        assert [len(set(found) & set(part)) for part in parts] == list(shape)
+        assert len(set(found)) == size
+        assert not set(found) & {*parts[0][:size], *parts[3][:size]}
+    few = replace(data, config=replace(config, shards=1))  # 6 of train, 8 of validation, none of the test
+    assert of_stories.others(few, 24) is None
+    assert len(of_stories.others(few, 16)) == 16
+    assert len(of_stories.others(few, 20)) == 20
+    assert of_stories.reference(few).level == {}
+    full = of_stories.reference(data)
+    assert full.level == metrics.diversity(metrics.corpus(data.decode(of_stories.others(data, 24))), full)
+    out = of_stories.measure(data.real(), full, data, 100_000)
+    assert 0 <= out["c2st_accuracy"] <= 1
+    assert out["real_self_bleu"] == full.level["self_bleu"]
 
 
 def test_too_few_texts_are_errors():
@@ -163,6 +210,8 @@ def test_samples_of_the_source_measure_as_real_ones():
     assert two["rare_mass_ratio"] == pytest.approx(1, abs=0.5)
     for name in ("distinct_1", "distinct_2", "distinct_4", "compression_ratio", "unigram_entropy", "length_mean"):
         assert two[name] == pytest.approx(one[name], rel=0.1), name
+    assert two["self_bleu"] == pytest.approx(one["self_bleu"], rel=0.02)
+    assert two["c2st_accuracy"] == pytest.approx(0.5, abs=3 * 1.2 * math.sqrt(1 / (8 * size)))
     assert two["attribute_distance"] == pytest.approx(one["attribute_distance"], abs=0.03)
     assert two["attribute_coverage"] == pytest.approx(one["attribute_coverage"], abs=0.1)
     # a temperature below 1, roughly: the likelier half
@@ -171,3 +220,6 @@ def test_samples_of_the_source_measure_as_real_ones():
     assert narrow["truth_excess"] > 1
     assert narrow["attribute_coverage"] < one["attribute_coverage"]
     assert narrow["distinct_4"] < 0.8 * one["distinct_4"]
+    assert narrow["self_bleu"] > one["self_bleu"] + 0.1
+    other = metrics.measure([text.replace(" the ", " a ") for text in draws[2]], real)
+    assert other["c2st_accuracy"] > 0.75

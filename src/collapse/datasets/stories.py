@@ -36,6 +36,10 @@ class Config:
         validation: stories for validation, cut from train.
         test: stories for the test; None takes the whole official validation split, which is our test set.
         vocabulary: tokens of the BPE at most, with the 256 bytes and the end token.
+        tokenizer_stories: stories that the BPE is trained on, from the first on; None takes those of D_1. A data set
+            that is a part of another one gives the other's ``train`` here, and has the same tokens.
+        drawn_as: name under which stories are drawn and ordered; None is the data set's own. Data sets with the same
+            one hold the same test stories, and the smaller D_1 is the beginning of the larger one.
         max_tokens: longer stories are dropped, and counted; the end token does not count.
         path: a file, or a folder with files for train and test (``local``).
         repository, revision: data set and commit (``hub``).
@@ -48,6 +52,8 @@ class Config:
     validation: int
     test: int | None
     vocabulary: int = 512
+    tokenizer_stories: int | None = None
+    drawn_as: str | None = None
     max_tokens: int
     path: str | None = None
     repository: str = hub.REPOSITORY
@@ -57,8 +63,8 @@ class Config:
     def __post_init__(self):
         if self.source not in SOURCES:
             raise unknown("source of stories", str(self.source), SOURCES)
-        for name in ("train", "shards", "validation", "test", "vocabulary", "max_tokens"):
-            value, optional = getattr(self, name), name in ("train", "test")
+        for name in ("train", "shards", "validation", "test", "vocabulary", "max_tokens", "tokenizer_stories"):
+            value, optional = getattr(self, name), name in ("train", "test", "tokenizer_stories")
             if not (optional and value is None) and (type(value) is not int or value < 1):
                 raise ConfigError(f"stories: {name} is a whole number above 0{' or null' * optional}, got {value!r}")
         if not 258 <= self.vocabulary <= 65536:
@@ -86,7 +92,8 @@ def _hexadecimal(value, digits: int) -> bool:
 def _embedded(config: Config, name: str, report: splits.Progress):
     """Return train and test stories and facts. The test set is drawn first: it is the same whatever is trained on."""
     source, avoid, pools = storybook.stories(), set(), []
-    for split, count in (("test", config.test), ("train", config.train * config.shards + config.validation)):
+    train = max(config.train * config.shards + config.validation, config.tokenizer_stories or 0)
+    for split, count in (("test", config.test), ("train", train)):
         report("drawing stories", 0, count)
         texts = source.sample_distinct(count, seeding.stream("stories", name, split), avoid)
         avoid.update(texts)
@@ -112,7 +119,7 @@ def prepare(config: Config, name: str = "stories", progress: splits.Progress | N
 
     Args:
         config: what to prepare.
-        name: of the data set; seeds the order in which stories are taken.
+        name: of the data set; seeds the order in which stories are taken, unless ``drawn_as`` does.
         progress: called with (what is done, stories done, stories in all or None).
 
     Returns:
@@ -124,7 +131,7 @@ def prepare(config: Config, name: str = "stories", progress: splits.Progress | N
         DataError: a file is missing or wrong, or holds fewer stories than are asked for.
         ConfigError: an embedded story is longer than ``max_tokens``, or a file that has no test split needs one.
     """
-    report = progress or (lambda what, done, total: None)
+    report, name = progress or (lambda what, done, total: None), config.drawn_as or name
     train, test, facts = {"embedded": _embedded, "local": _local, "hub": _hub}[config.source](config, name, report)
     if test is None and config.test is None:
         raise ConfigError(f"stories: {config.path} is one file, without a test split: set `test` to a number")
@@ -133,7 +140,10 @@ def prepare(config: Config, name: str = "stories", progress: splits.Progress | N
     if len(train) < least:
         raise splits.shortage("train", len(train), least)
     report("training the tokenizer", 0, None)
-    tokenizer = bpe.train(train.fetch(0, config.train or len(train) - held), config.vocabulary, END)
+    seen = config.tokenizer_stories or config.train or len(train) - held
+    if len(train) < seen:
+        raise splits.shortage("train", len(train), seen)
+    tokenizer = bpe.train(train.fetch(0, seen), config.vocabulary, END)
     # embedded stories are never dropped: their probabilities are those of the whole grammar
     limit = math.inf if config.source == "embedded" else config.max_tokens
     common = {"tokenizer": tokenizer, "limit": limit, "report": report}
@@ -169,7 +179,11 @@ def _describe(named: dict[str, splits.Part], vocabulary: int, config: Config) ->
         "mean_length": {k: float(p.tokens.lengths.mean()) for k, p in named.items()},
         "longest": max(int(p.tokens.lengths.max()) for p in named.values()),
         "vocabulary": vocabulary,
-        "tokenizer_from": "the stories that D_1 is taken from, before those of too many tokens are dropped",
+        "tokenizer_from": (
+            "the stories that D_1 is taken from, before those of too many tokens are dropped"
+            if config.tokenizer_stories is None
+            else f"the first {config.tokenizer_stories} stories, before those of too many tokens are dropped"
+        ),
         "unigram_entropy": entropy(np.bincount(first.values, minlength=vocabulary)),
         "test_characters_per_token": sum(map(len, test.texts)) / predicted,
         "source_entropy": None,
@@ -245,9 +259,41 @@ class Stories:
         """The frozen real test set."""
         return self._split("test")
 
-    def contexts(self, count: int, rng: Streams) -> int:
-        """Unconditional: the number of stories asked for."""
-        return count
+    def contexts(self, count: int, rng: Streams) -> np.ndarray:
+        """Return first tokens of stories of D_1, drawn with replacement: (count, 1) int64.
+
+        A sampler that starts from the end token alone needs their number only; the stream of the draw is not that of
+        the samples, so that these do not depend on it.
+        """
+        offsets = self.arrays["shard1.offsets"]
+        firsts = self.arrays["shard1.values"][offsets[:-1][np.diff(offsets) > 0]]
+        return Streams((*rng.name, "contexts"), rng.seeds).alone.choice(firsts, (count, 1)).astype(np.int64)
+
+    @cached_property
+    def rare_tokens(self) -> np.ndarray:
+        """Which token types are rare, (V,) bool: the rarest ones that make up at most a tenth of the tokens of D_1.
+
+        Stories end with the end token, which counts. Types that D_1 lacks are rare; of two that are equally rare, the
+        one of the smaller number counts as the rarer.
+        """
+        counts = np.bincount(self.arrays["shard1.values"], minlength=self.facts["vocabulary"])
+        counts[self.end] += self.size
+        order = np.argsort(counts, kind="stable")
+        rare = np.zeros(len(counts), bool)
+        rare[order[np.cumsum(counts[order]) <= counts.sum() / 10]] = True
+        return rare
+
+    def reduce(self, metrics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Replace ``token_loss`` and ``token_count``, (1, V), by ``rare_cross_entropy``, (1,), where they are.
+
+        It is the mean loss in nats of the tokens whose type is rare (`rare_tokens`); left out where there are none.
+        """
+        metrics = dict(metrics)
+        if "token_loss" in metrics:
+            loss, count = (metrics.pop(name)[:, self.rare_tokens].sum(1) for name in ("token_loss", "token_count"))
+            if count.all():
+                metrics["rare_cross_entropy"] = loss / count
+        return metrics
 
     def corrupt(self, items: Items, rate: float, rng: Streams) -> Items:
         """Replace each token with probability ``rate`` by a draw from the unigram distribution of D_1."""

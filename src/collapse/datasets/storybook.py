@@ -19,30 +19,26 @@ STORY_FORMS: Forms = {
 }
 
 STORY_RULES: Rules = {
-    "story": ((1, "{opening:opening} {trait:trait} {child:child} {begin:begin}{going:going}{plot:plot}"),),
+    "story": ((1, "{opening:opening} {child:child} and {friend:friend} {begin:begin}{plot:plot}"),),
     "opening": (
-        (0.56, "One day, a", "day"),
-        (0.2, "One night, a", "night"),
-        (0.12, "In spring, a", "spring"),
-        (0.07, "In winter, a", "winter"),
-        (0.03, "At dawn, a", "dawn"),
-        (0.02, "Long ago, a", "long ago"),
+        (0.56, "One day,", "day"),
+        (0.2, "One night,", "night"),
+        (0.12, "In spring,", "spring"),
+        (0.07, "In winter,", "winter"),
+        (0.03, "At dawn,", "dawn"),
+        (0.02, "Long ago,", "long ago"),
     ),
-    "child": ((0.54, "girl named {hero:girl}", "girl"), (0.46, "boy named {hero:boy}", "boy")),
+    "child": ((0.54, "{hero:girl}", "girl"), (0.46, "{hero:boy}", "boy")),
     "begin": (
-        (0.5, "had a {look:look} {object:object}.", "had"),
-        (0.3, "found a {look:look} {object:object}.", "found"),
+        (0.5, "took a {look:look} {object:object} to the {place:place}.", "took"),
+        (0.3, "found a {look:look} {object:object} at the {place:place}.", "found"),
         (0.2, "got a {look:look} {object:object} from {hero.his} {giver:family}.", "got"),
-    ),
-    "going": (
-        (0.6, " {hero} and {friend:friend} went to the {place:place}.", "went"),
-        (0.4, " {hero} met {friend:friend} near the {place:place}.", "met"),
     ),
     "plot": (
         (0.26, " {turn:turn} the {object} was gone.{outcome:lost_end}", "lost"),
-        (0.2, " {friend} wanted the {look} {object}, too.{outcome:share_end}", "share"),
+        (0.2, " {friend} wanted the {object}.{outcome:share_end}", "share"),
         (0.16, " {turn:turn} {hero} broke the {object}.{outcome:broken_end}", "broken"),
-        (0.13, " {hero} gave {friend} the {look} {object}.{outcome:gift_end}", "gift"),
+        (0.13, " {hero} gave {friend} the {object}.{outcome:gift_end}", "gift"),
         (0.1, " They met a {mood:mood} {animal:animal}.{outcome:animal_end}", "animal"),
         (0.06, " {turn:turn} it began to {storm:storm}.{outcome:storm_end}", "storm"),
         (0.04, " {turn:turn} the wind took the {object}.{outcome:stuck_end}", "stuck"),
@@ -51,8 +47,8 @@ STORY_RULES: Rules = {
         (0.01, " They dug a hole and saw a box.{outcome:treasure_end}", "treasure"),
     ),
     "lost_end": (
-        (0.7, " {friend} found the {object} {where:where}.{ending:happy}", "found"),
-        (0.3, " They never found the {look} {object}.{ending:sad}", "gone"),
+        (0.7, " {friend} found it {where:where}.{ending:happy}", "found"),
+        (0.3, " They never found it.{ending:sad}", "gone"),
     ),
     "share_end": (
         (0.75, ' {hero} said, "We can share."{ending:happy}', "shared"),
@@ -60,11 +56,11 @@ STORY_RULES: Rules = {
     ),
     "broken_end": (
         (0.7, " {friend} fixed it with {tool:tool}.{ending:happy}", "fixed"),
-        (0.3, " No one could fix the {object}.{ending:sad}", "ruined"),
+        (0.3, " No one could fix it.{ending:sad}", "ruined"),
     ),
     "gift_end": (
         (0.85, ' {friend} said, "Thank you, {hero}!"{ending:happy}', "thanked"),
-        (0.15, " But {friend} did not like the {object}.{ending:sad}", "disliked"),
+        (0.15, " But {friend} did not like it.{ending:sad}", "disliked"),
     ),
     "animal_end": (
         (0.75, " They gave it {food:food}.{ending:happy}", "fed"),
@@ -91,9 +87,9 @@ STORY_RULES: Rules = {
         (0.4, " But the box was empty.{ending:sad}", "empty"),
     ),
     "happy": (
-        (0.4, " {hero} was {good:good} and hugged {friend}.{closing:closing}", "hugged"),
-        (0.3, " {hero} and {friend} were {good:good}.{closing:closing}", "felt"),
-        (0.2, " Then {hero} ate {treat:food} with {friend}.{closing:closing}", "ate"),
+        (0.4, " {hero} hugged {friend}.{closing:closing}", "hugged"),
+        (0.3, " They were {good:good}.{closing:closing}", "felt"),
+        (0.2, " Then {hero} ate {treat:food}.{closing:closing}", "ate"),
         (0.1, " They played until {time:time}.{closing:closing}", "played"),
     ),
     "closing": (
@@ -104,8 +100,8 @@ STORY_RULES: Rules = {
         (0.01, " {friend} never forgot the {look} {object}.", "never forgot"),
     ),
     "sad": (
-        (0.6, " {hero} left the {place} and felt {grief:bad}.{lesson:lesson}", "left"),
-        (0.25, " {hero.His} {comfort:family} gave {hero.him} a big hug.{lesson:lesson}", "comforted"),
+        (0.6, " {hero} went home and felt {grief:bad}.{lesson:lesson}", "went home"),
+        (0.25, " {hero.His} {comfort:family} gave {hero.him} a hug.{lesson:lesson}", "comforted"),
         (0.15, " That night, {hero} could not sleep.{lesson:lesson}", "sleepless"),
     ),
     "lesson": (
@@ -126,9 +122,6 @@ STORY_RULES: Rules = {
         1.2,
     ),
     "look": zipf("red, blue, big, green, small, yellow, new, white, black, pink, brown, golden, silver, wooden, shiny"),
-    "trait": zipf(
-        "little, kind, happy, curious, brave, shy, clever, funny, silly, polite, quiet, gentle, lazy, stubborn"
-    ),
     "family": zipf("mom, dad, grandma, brother, sister, grandpa, aunt, uncle, teacher, cousin"),
     "turn": zipf("Then, Suddenly, But soon, Later, At noon"),
     "where": zipf(

@@ -3,19 +3,21 @@
 Words are runs of letters and digits in lower case (with inner apostrophes); punctuation is left out. All measures are
 corpus measures and depend on the number of texts: `measure` takes the same number of every set, so that values compare
 between generations, and the value of real texts (another real sample in the place of the generated one) is the level to
-compare with. Diversity measures also depend on lengths: read them beside ``length_mean``.
+compare with; a `Reference` holds it where there are such texts. Diversity measures also depend on lengths: read them
+beside ``length_mean``.
 """
 
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 
 from collapse.datasets.words import digest, entropy, words
 from collapse.errors import DataError
+from collapse.metrics import bleu, c2st
 
 DISTINCT = (1, 2, 3, 4)
 
@@ -57,15 +59,18 @@ def distinct(sample: Corpus, n: int) -> float:
 
     Li et al. (2016), arXiv 1510.03055, section 5. In [0, 1]; 0 where no text has ``n`` words.
     """
-    ends = np.repeat(np.cumsum(sample.lengths), sample.lengths)
-    grams = sample.codes
-    for k in range(1, n):
-        # an n-gram is the pair of the (n - 1)-gram that begins it and its last word, numbered anew
-        pairs = grams[: len(grams) - 1] * len(sample.types) + sample.codes[k:]
-        grams = np.unique(pairs, return_inverse=True)[1] if len(pairs) else pairs
-    inside = np.arange(len(grams)) + n <= ends[: len(grams)]
-    grams = grams[inside]
-    return len(np.unique(grams)) / len(grams) if len(grams) else 0.0
+    *_, (gram, _) = bleu.grams(sample.codes, sample.lengths, n)
+    return len(np.unique(gram)) / len(gram) if len(gram) else 0.0
+
+
+def told_apart(sample: Corpus, real: Corpus) -> float:
+    """C2ST accuracy (`collapse.metrics.c2st.accuracy`) on as many texts of each as both have, at most `c2st.MOST`."""
+    size = min(len(sample.texts), len(real.texts), c2st.MOST)
+    one, other = (c.codes[: c.lengths[:size].sum()] for c in (sample, real))
+    place = {word: code for code, word in enumerate(sample.types)}
+    joint = np.array([place.setdefault(word, len(place)) for word in real.types], np.int64)
+    lengths = np.concatenate([sample.lengths[:size], real.lengths[:size]])
+    return c2st.accuracy(np.concatenate([one, joint[other]]), lengths)
 
 
 def compression_ratio(texts: Iterable[str]) -> float:
@@ -154,6 +159,7 @@ class Reference:
     """What samples are measured against; made by `reference`."""
 
     size: int
+    test: Corpus
     types: frozenset[str]
     rare: frozenset[str]
     rare_mass: float
@@ -161,6 +167,7 @@ class Reference:
     grammar: Grammar | None
     marginals: Mapping[str, Mapping[str, float]]
     truth: float
+    level: Mapping[str, float] = field(default_factory=dict)
 
 
 def reference(
@@ -170,33 +177,61 @@ def reference(
     words: Sequence[str],
     digests: frozenset[bytes],
     grammar: Grammar | None = None,
+    others: Sequence[str] | None = None,
 ) -> Reference:
     """Take from real texts what measures need.
 
     Args:
         sample: real train texts, as many as are to be measured.
         test: other real texts; the mass of the rare types is taken from them, since the types were chosen for being
-            rare in train.
+            rare in train, and samples are to be told from them, since train texts may have been learnt by heart.
         words: all types of the real train texts, `by_rarity`.
         digests: of all real train texts.
         grammar: where the source is known.
+        others: real texts that are neither among ``sample`` nor among the first texts of ``test``, at least as many as
+            ``sample``: their `diversity` is the level of real texts. None where there are none.
 
     Raises:
-        DataError: no texts.
+        DataError: no texts, or too few others.
     """
     if not sample or not test:
         raise DataError(f"measures need real texts, got {len(sample)} of train and {len(test)} of test")
-    rare = rarest(words)
-    return Reference(
+    if others is not None and len(others) < len(sample):
+        raise DataError(f"the level of {len(sample)} real texts needs as many others, {len(others)} are there")
+    rare, held = rarest(words), corpus(test)
+    real = Reference(
         size=len(sample),
+        test=held,
         types=frozenset(corpus(sample).types),
         rare=rare,
-        rare_mass=mass(corpus(test), rare),
+        rare_mass=mass(held, rare),
         train=digests,
         grammar=grammar,
         marginals={} if grammar is None else grammar.marginals(),
         truth=float("nan") if grammar is None else float(np.mean([grammar.log_probability(t) for t in test])),
     )
+    return real if others is None else replace(real, level=diversity(corpus(others[: len(sample)]), real))
+
+
+def diversity(sample: Corpus, real: Reference) -> dict[str, float]:
+    """Return the measures that have a level: those that other real texts can be put to without favour.
+
+    ``distinct_1`` .. ``distinct_4``, ``self_bleu``, ``compression_ratio``, ``unigram_entropy`` (nats),
+    ``vocabulary_coverage`` (of the types of as many real train texts), ``c2st_accuracy`` (of telling the sample from
+    real test texts), ``length_mean`` and ``length_sd`` (words).
+
+    Raises:
+        DataError: fewer than 2 texts, of the sample or of the test; or none with a word.
+    """
+    return {f"distinct_{n}": distinct(sample, n) for n in DISTINCT} | {
+        "self_bleu": bleu.self_bleu(sample.codes, sample.lengths),
+        "compression_ratio": compression_ratio(sample.texts),
+        "unigram_entropy": entropy(sample.counts),
+        "vocabulary_coverage": coverage(sample, real.types),
+        "c2st_accuracy": told_apart(sample, real.test),
+        "length_mean": float(sample.lengths.mean()),
+        "length_sd": float(sample.lengths.std()),
+    }
 
 
 def measure(texts: Sequence[str], real: Reference, *, truncated: np.ndarray | None = None) -> dict[str, float]:
@@ -208,31 +243,25 @@ def measure(texts: Sequence[str], real: Reference, *, truncated: np.ndarray | No
         truncated: (N,) bool, texts that were cut at the greatest length; the share is left out where None.
 
     Returns:
-        ``distinct_1`` .. ``distinct_4``, ``compression_ratio``, ``unigram_entropy`` (nats), ``vocabulary_coverage`` (of
-        the types of as many real texts), ``rare_coverage`` (share of the rarest decile of real types that is produced),
+        Those of `diversity`; ``rare_coverage`` (share of the rarest decile of real types that is produced),
         ``rare_mass`` (their share of the words) and ``rare_mass_ratio`` (over that in real texts, nan where it is 0),
-        ``length_mean`` and ``length_sd`` (words), ``duplicates``, ``copied``, and where the reference knows how:
-        ``truncated``, ``grammatical``, ``truth_logprob`` (mean log p of the grammatical texts, nats per text, nan where
-        none is) and ``truth_excess`` (above that of real test texts; positive: too typical), ``attribute_coverage`` and
-        ``attribute_distance``.
+        ``duplicates``, ``copied``; and where the reference knows how: ``truncated``, ``grammatical``, ``truth_logprob``
+        (mean log p of the grammatical texts, nats per text, nan where none is) and ``truth_excess`` (above that of real
+        test texts; positive: too typical), ``attribute_coverage`` and ``attribute_distance``, and the level of real
+        texts, ``real_<name>`` for each of `diversity`.
 
     Raises:
-        DataError: fewer texts than ``real.size``.
+        DataError: fewer texts than ``real.size``, or too few of them to be measured (`diversity`).
     """
     if len(texts) < real.size:
         raise DataError(f"{real.size} texts are measured, {len(texts)} are there: draw more")
     texts = texts[: real.size]
     sample = corpus(texts)
     rare_mass = mass(sample, real.rare)
-    out = {f"distinct_{n}": distinct(sample, n) for n in DISTINCT} | {
-        "compression_ratio": compression_ratio(texts),
-        "unigram_entropy": entropy(sample.counts),
-        "vocabulary_coverage": coverage(sample, real.types),
+    out = diversity(sample, real) | {
         "rare_coverage": coverage(sample, real.rare),
         "rare_mass": rare_mass,
         "rare_mass_ratio": rare_mass / real.rare_mass if real.rare_mass else float("nan"),
-        "length_mean": float(sample.lengths.mean()),
-        "length_sd": float(sample.lengths.std()),
         "duplicates": duplicates(texts),
         "copied": copied(texts, real.train),
     }
@@ -247,4 +276,4 @@ def measure(texts: Sequence[str], real: Reference, *, truncated: np.ndarray | No
         out["truth_excess"] = out["truth_logprob"] - real.truth
         out["attribute_coverage"] = attribute_coverage(found, real.marginals)
         out["attribute_distance"] = attribute_distance(found, real.marginals)
-    return out
+    return out | {f"real_{name}": value for name, value in real.level.items()}
