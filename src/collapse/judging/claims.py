@@ -11,9 +11,15 @@ An entry::
       test: {kind: t, direction: greater, than: 0}
       published: {value: {gpt2_9m: 0.101}, source: "figure 2, digitised"}     # optional
 
-``rows`` names blocks of the config (``cells`` or ``chains``) and narrows them: ``policy`` in the order in which the
-statistic compares them, ``dataset``, ``recipe``, ``sampler``, ``selector``, and the columns d, T, sigma2, design of
-linear regression. A key left out, or ``all``, selects every value (``selector: all`` is the selector of that name).
+``rows`` names blocks of the config (``cells`` or ``chains``) and narrows them: ``policy``, ``dataset``, ``recipe``,
+``sampler``, ``selector``, and the columns d, T, sigma2, design of linear regression. A key left out, or ``all``,
+selects every value (``selector: all`` is the selector of that name). What the statistic compares are the policies, in
+the order given, or the names of the key that ``compare`` gives; of every other key one name must remain::
+
+      rows: {block: [temperature, main], policy: replace, compare: sampler, sampler: [temp0.3, temp1.0]}
+      statistic: {name: difference, metric: cross_entropy, generation: 4}        # temp0.3 minus temp1.0
+
+Of several blocks each compared name takes the first that holds it together with all the other names.
 ``generation: 5`` in ``statistic`` stands for ``first: 5, last: 5``; ``unit: c`` divides by sigma2 d / (T - d - 1).
 ``test`` has ``kind: t`` or ``bootstrap``, and ``direction: greater`` or ``less`` with ``than``, or ``within`` with
 ``low`` and ``high``. Neither pandas nor scipy is imported here.
@@ -41,11 +47,17 @@ SEEDS = {"t": 2, "bootstrap": 10}
 
 @dataclass(frozen=True)
 class Rows:
-    """Which rows: blocks of the config, key -> names (no entry: every name), grid column -> values."""
+    """Which rows: blocks of the config, names of each key (no entry: all), the key compared, values of grid columns."""
 
     block: tuple[str, ...]
     names: dict[str, tuple[str, ...]]
+    compare: str = "policy"
     grid: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """What the statistic compares, in its order."""
+        return self.names[self.compare]
 
 
 @dataclass(frozen=True)
@@ -141,9 +153,12 @@ def _claim(entry: Any, path: Path) -> Claim:
         entry.get("per"),
         *_published(entry.get("published"), entry.get("per"), where),
     )
-    policies, expected = claim.rows.names["policy"], claim.statistic.function.policies
-    if len(policies) != expected:
-        raise ConfigError(f"{where}: {claim.statistic.name} is about {expected} policies, {len(policies)} given")
+    rows, expected = claim.rows, claim.statistic.function.curves
+    if rows.compare == claim.per:
+        raise ConfigError(f"{where}: 'per: {claim.per}' would split what 'compare: {claim.per}' compares: drop one")
+    if len(rows.compared) != expected:
+        what = f"{claim.statistic.name} is about {expected} {'curve' if expected == 1 else 'curves'}"
+        raise ConfigError(f"{where}: {what}, {len(rows.compared)} given: {rows.compare} {', '.join(rows.compared)}")
     return claim
 
 
@@ -174,7 +189,8 @@ def _number(value: Any, what: str) -> float:
 
 def _rows(entry: Any, where: str) -> Rows:
     where = f"rows of {where}"
-    entry = _mapping(entry, where, ("block", "policy"), (*KEYS, *GRID))
+    entry = dict(_mapping(entry, where, ("block", "policy"), (*KEYS, *GRID, "compare")))
+    compare = _choice(f"key to compare in {where}", entry.pop("compare", "policy"), KEYS)
     values = {key: tuple(value) if isinstance(value, list) else (value,) for key, value in entry.items()}
     for key, names in values.items():
         if not names or (key not in GRID and not all(isinstance(name, str) for name in names)):
@@ -183,7 +199,14 @@ def _rows(entry: Any, where: str) -> Rows:
     if free & {"block", "policy"}:
         raise ConfigError(f"{where} must name its block and its policies")
     names = {key: values[key] for key in KEYS if key in values and key not in free}
-    return Rows(values["block"], names, {key: values[key] for key in GRID if key in values and key not in free})
+    if compare not in names:
+        raise ConfigError(f"{where} must list what it compares: {compare}")
+    if len(set(names[compare])) < len(names[compare]):
+        raise ConfigError(f"{where} names one {compare} twice: {', '.join(names[compare])}")
+    if compare != "policy" and len(names["policy"]) > 1:
+        raise ConfigError(f"{where} compares names of {compare}, so it must have one policy")
+    grid = {key: values[key] for key in GRID if key in values and key not in free}
+    return Rows(values["block"], names, compare, grid)
 
 
 def _quantity(entry: Any, where: str) -> Quantity:

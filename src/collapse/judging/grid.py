@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from collapse.config import Selection
+from collapse.config import Config, Selection
 from collapse.errors import CollapseError, ConfigError, unknown
 from collapse.judging.claims import KEYS, PER, SEEDS, Claim, parse
 
 
 @dataclass(frozen=True)
 class Resolution:
-    """What a claim needs at one scale: one dict per policy, or none and the ``reason``."""
+    """What a claim needs at one scale: one dict per compared name, or none and the ``reason``."""
 
     needs: tuple[dict[str, Any], ...]
     reason: str | None = None
@@ -56,7 +56,8 @@ def blocks(config) -> dict[str, dict[str, Any]]:
 def split(claims: Iterable[Claim], config) -> tuple[Claim, ...]:
     """Return one claim per recipe (or dataset) of this scale for each claim that asks for it, the others as they are.
 
-    The part's name is appended to the id. A claim without any recipe here stays whole; `resolve` says why.
+    The recipes are those of all the claim's blocks, each once; its name is appended to the id. A claim without any
+    recipe here stays whole; `resolve` says why.
     """
     grid, out = blocks(config), []
     for claim in claims:
@@ -76,21 +77,25 @@ def resolve(claim: Claim, config) -> Resolution:
     """Return what a claim (after `split`) needs at this scale.
 
     Each need is a dict: ``block``, the KEYS (sampler and selector None for chains), ``seeds``, the list of those that
-    all the claim's policies have, and ``generations``, a list. There is none, and a reason, where the claim is not
-    judged at this scale: a block, policy, recipe, ... or generation is not in the grid, or there are too few seeds.
+    all compared names have, and ``generations``, a list. There is none, and a reason, where the claim is not judged at
+    this scale: a block, policy, recipe, ... or generation is not in the grid, or there are too few seeds.
+
+    A name's block is the first listed that holds it together with all the other names of the claim. A series may be
+    longer in another block: what counts is that block's ``generations``.
 
     Raises:
-        ConfigError: the claim selects several datasets, recipes, samplers or selectors.
+        ConfigError: the claim selects several datasets, recipes, ... beside those that it compares, or names a sampler
+            or a selector of chains, which have none.
     """
     grid = blocks(config)
     try:
-        found = [_cell(claim, policy, grid) for policy in claim.rows.names["policy"]]
+        found = [_cell(claim, name, grid) for name in claim.rows.compared]
         for key in KEYS:
-            if key != "policy" and len(names := sorted({str(cell[key]) for cell, _ in found})) > 1:
+            if key != claim.rows.compare and len(names := sorted({str(cell[key]) for cell, _ in found})) > 1:
                 raise ConfigError(f"claim {claim.id!r} compares rows of different {key}: {', '.join(names)}")
-        last = min(block["generations"] for _, block in found)
-        if claim.statistic.last > last:
-            raise _AbsentError(f"needs generation {claim.statistic.last}, this scale ends at {last}")
+        for cell, block in found:
+            if claim.statistic.last > (last := block["generations"]):
+                raise _AbsentError(f"needs generation {claim.statistic.last}, block {cell['block']} ends at {last}")
         seeds = [s for s in found[0][1]["seeds"] if all(s in block["seeds"] for _, block in found)]
         if len(seeds) < (least := SEEDS[claim.test.kind]):
             raise _AbsentError(f"{len(seeds)} seed(s) at this scale, the {claim.test.kind} test needs {least}")
@@ -100,22 +105,21 @@ def resolve(claim: Claim, config) -> Resolution:
     return Resolution(tuple({**cell, **ends} for cell, _ in found))
 
 
-def _cell(claim: Claim, policy: str, grid: dict[str, dict]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The one cell of ``policy`` that the claim selects, and its block (the first listed that has the policy)."""
+def _cell(claim: Claim, name: str, grid: dict[str, dict]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The one cell that a claim selects for a compared name, and its block: the first that holds all names together."""
+    wanted = {**claim.rows.names, claim.rows.compare: (name,)}
     there = [name for name in claim.rows.block if name in grid]
     if not there:
         raise _AbsentError(f"block {' or '.join(claim.rows.block)} is not in this scale's grid")
-    name = next((name for name in there if policy in grid[name]["policy"]), None)
-    if name is None:
-        raise _AbsentError(f"policy {policy} is not in block {' or '.join(there)} of this scale's grid")
-    block, cell = grid[name], {"block": name, "policy": policy}
+    for block in there:
+        if memory := next((key for key in wanted if grid[block][key] == [None]), None):
+            raise ConfigError(f"claim {claim.id!r}: chains of block {block!r} have no {memory}: leave it out")
+    fitting = [b for b in there if all(set(names) & set(grid[b][key]) for key, names in wanted.items())]
+    if not fitting:
+        raise _AbsentError(_missing(wanted, there, grid))
+    block, cell = grid[fitting[0]], {"block": fitting[0]}
     for key in KEYS:
-        if key == "policy":
-            continue
-        names = [value for value in block[key] if value in claim.rows.names.get(key, block[key])]
-        if not names:
-            wanted = " or ".join(claim.rows.names.get(key, ()))
-            raise _AbsentError(f"{key} {wanted} of policy {policy} is not in this scale's grid")
+        names = [value for value in block[key] if value in wanted.get(key, block[key])]
         if len(names) > 1:
             hint = f", or split the claim with 'per: {key}'" if key in PER else ""
             raise ConfigError(f"claim {claim.id!r} selects several of {key} ({', '.join(names)}): name one{hint}")
@@ -123,15 +127,30 @@ def _cell(claim: Claim, policy: str, grid: dict[str, dict]) -> tuple[dict[str, A
     return cell, block
 
 
+def _missing(wanted: dict[str, tuple[str, ...]], there: list[str], grid: dict[str, dict]) -> str:
+    """Why no block holds all names together: one that none has, else all of them."""
+    texts = {key: f"{key} {' or '.join(names)}" for key, names in wanted.items()}
+    for key, names in wanted.items():
+        if not any(set(names) & set(grid[b][key]) for b in there):
+            return f"{texts[key]} is not in block {' or '.join(there)} of this scale's grid"
+    return f"no block of {', '.join(there)} has together {', '.join(texts.values())}"
+
+
 def needs(claim: Claim, config) -> list[dict[str, Any]]:
     """Return what a claim needs at this scale, recipe by recipe, as in `resolve`; empty where it is not judged."""
     return [need for part in split([claim], config) for need in resolve(part, config).needs]
 
 
-def selections(path: str | Path, config) -> list[Selection]:
-    """Return the selections of the config that hold the rows of a file of claims, each once. Raises ConfigError."""
+def selections(files: Iterable[str | Path], config: Config) -> list[Selection]:
+    """Return the selections of the config that hold the rows of every claim in some files, each once.
+
+    Raises:
+        ConfigError: a file is malformed, a claim names a policy that the config does not know, or cannot be resolved.
+    """
+    claims = [claim for path in files for claim in parse(path)]
+    check(claims, {"policy": config.policies})  # the only names that all scales share
     out = []
-    for need in (need for claim in parse(path) for need in needs(claim, config)):
+    for need in (need for claim in claims for need in needs(claim, config)):
         axes = {key: [need[key]] for key in KEYS if need[key] is not None}
         seeds = {"seed": need["seeds"]} if need["sampler"] is not None else {}
         if (selection := Selection(block=need["block"], **axes, **seeds)) not in out:

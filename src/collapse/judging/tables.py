@@ -1,4 +1,4 @@
-"""Values out of rows: from a long table to arrays of seeds, policies and generations, with nothing missing or doubled.
+"""Values out of rows: from a long table to arrays of seeds, curves and generations, with nothing missing or doubled.
 
 Rows: one per fit, columns dataset, recipe, policy, sampler, selector, seed, generation and one per metric; for linear
 regression also d, T, sigma2 and design. Generation 1 is fitted once and shared: it may stand once under the policy
@@ -22,11 +22,11 @@ def values(claim: Claim, needs: tuple[dict[str, Any], ...], rows: pd.DataFrame) 
 
     Args:
         claim: the claim.
-        needs: what it needs, from `collapse.judging.resolve`; one entry per policy.
+        needs: what it needs, from `collapse.judging.resolve`; one entry per compared name.
         rows: the rows, in any order; others than those needed are ignored.
 
     Returns:
-        Array of shape (S, P, G), float64, in the claim's unit: seeds, policies, generations, in the order of ``needs``.
+        Array of shape (S, C, G), float64, in the claim's unit: seeds, compared names, generations, in ``needs``' order.
 
     Raises:
         ConfigError: a column is unknown, or values of several grid cells would be averaged without a common unit.
@@ -36,16 +36,24 @@ def values(claim: Claim, needs: tuple[dict[str, Any], ...], rows: pd.DataFrame) 
         if column not in rows.columns:
             raise unknown(f"column for claim {claim.id!r}", column, rows.columns)
     selected = [_select(rows, need, claim) for need in needs]
-    grid = [key for key in GRID if key in rows.columns and any(part[key].notna().any() for part in selected)]
-    points = list(dict.fromkeys(p for part in selected for p in part[grid].itertuples(index=False, name=None))) or [()]
+    # data sets may differ in d or T; whatever else is compared must have the same settings
+    groups = [[part] for part in selected] if claim.rows.compare == "dataset" else [selected]
+    settings = [_settings(group, claim) for group in groups for _ in group]
+    return np.stack(
+        [_curve(part, need, claim, *own) for part, need, own in zip(selected, needs, settings, strict=True)], axis=1
+    )
+
+
+def _settings(parts: list[pd.DataFrame], claim: Claim) -> tuple[list[str], list[tuple]]:
+    """The grid columns that have a value in any part, and every point of them that any part has. Raises ConfigError."""
+    grid = [key for key in GRID if any(key in part and part[key].notna().any() for part in parts)]
+    points = list(dict.fromkeys(p for part in parts for p in part[grid].itertuples(index=False, name=None))) or [()]
     if len(points) > 1 and claim.statistic.unit is None:
         raise ConfigError(
             f"claim {claim.id!r} would average {claim.statistic.metric} over {len(points)} settings of"
             f" {', '.join(grid)}: name one of each in its rows, or give its statistic a unit"
         )
-    return np.stack(
-        [_curve(part, need, claim, grid, points) for part, need in zip(selected, needs, strict=True)], axis=1
-    )
+    return grid, points
 
 
 def _select(rows: pd.DataFrame, need: dict[str, Any], claim: Claim) -> pd.DataFrame:
@@ -63,7 +71,7 @@ def _select(rows: pd.DataFrame, need: dict[str, Any], claim: Claim) -> pd.DataFr
 
 
 def _curve(part: pd.DataFrame, need: dict, claim: Claim, grid: list[str], points: list[tuple]) -> np.ndarray:
-    """One policy's values, shape (S, G); every seed, generation and grid point is there exactly once."""
+    """The values of one compared name, shape (S, G); every seed, generation and grid point is there exactly once."""
     axes = ["seed", "generation", *grid]
     counts = part.groupby(axes, dropna=False).size()
     if (doubled := counts[counts > 1]).size:

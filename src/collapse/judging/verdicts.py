@@ -1,6 +1,6 @@
 """Verdicts: claims and rows in, one record per claim out, as ``verdicts.json`` holds them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,12 @@ from collapse.seeding import stream
 NOT_JUDGED = "not judged at this scale"
 
 
-def judge(claims: Iterable[Claim], rows: pd.DataFrame, config: dict[str, Any]) -> list[dict[str, Any]]:
+def judge(
+    claims: Iterable[Claim],
+    rows: pd.DataFrame,
+    config: dict[str, Any],
+    closed: Mapping[tuple[str, str], str] | None = None,
+) -> list[dict[str, Any]]:
     """Judge claims on rows.
 
     Args:
@@ -24,25 +29,35 @@ def judge(claims: Iterable[Claim], rows: pd.DataFrame, config: dict[str, Any]) -
             paper's claims may give other verdicts than the whole.
         rows: the rows that `collapse.judging.needs` names, see `collapse.judging.tables`; more do no harm.
         config: the scale's config, with ``cells`` and ``chains``.
+        closed: (dataset, recipe) -> why its rows may not be judged, e.g. the quality gate that it failed. A claim that
+            compares any of them is not judged.
 
     Returns:
-        Records in the order of the claims, split where they ask for it. ``estimate``, ``low``, ``high`` (95 %, not
-        adjusted), ``n`` (seeds), ``p`` (two-sided) and ``p_adjusted`` (Holm) are None where a claim is not judged;
-        ``reason`` then says why.
+        Records in the order of the claims, split where they ask for it. ``compared`` lists what the claim compares;
+        ``dataset`` and ``recipe`` are one name, or several with commas between where the claim compares them.
+        ``estimate``, ``low``, ``high`` (95 %, not adjusted), ``n`` (seeds), ``p`` (two-sided) and ``p_adjusted`` (Holm)
+        are None where rows are absent; only ``p_adjusted`` is where they are closed: no claim that is not judged counts
+        in Holm's correction. ``reason`` says why it is not.
 
     Raises:
         CollapseError: a row is missing or doubled or a value is not finite; the claim and the cell are named.
     """
-    found = [(claim, resolve(claim, config)) for claim in split(claims, config)]
-    records = [
-        _judged(claim, resolution, weigh(claim, resolution, rows)) if resolution.needs else _absent(claim, resolution)
-        for claim, resolution in found
-    ]
-    for paper in {claim.paper for claim, _ in found}:
-        family = [i for i, (claim, resolution) in enumerate(found) if claim.paper == paper and resolution.needs]
-        for i, adjusted in zip(family, holm([records[i]["p"] for i in family]), strict=True):
-            records[i]["p_adjusted"] = adjusted
-            records[i]["verdict"] = verdict(records[i]["estimate"], adjusted, found[i][0].test)
+    closed, records, families = closed or {}, [], {}
+    for claim in split(claims, config):
+        resolution = resolve(claim, config)
+        if not resolution.needs:
+            records.append(_absent(claim, resolution.reason))
+            continue
+        record = _measured(claim, resolution, weigh(claim, resolution, rows))
+        records.append(record)
+        pairs = dict.fromkeys((need["dataset"], need["recipe"]) for need in resolution.needs)
+        if reasons := [closed[pair] for pair in pairs if pair in closed]:
+            record |= {"p_adjusted": None, "verdict": NOT_JUDGED, "reason": "; ".join(reasons)}
+        else:
+            families.setdefault(claim.paper, []).append((claim, record))
+    for family in families.values():
+        for (claim, record), adjusted in zip(family, holm([record["p"] for _, record in family]), strict=True):
+            record |= {"p_adjusted": adjusted, "verdict": verdict(record["estimate"], adjusted, claim.test)}
     return records
 
 
@@ -73,6 +88,7 @@ def _head(claim: Claim) -> dict[str, Any]:
         "statement": claim.statement,
         "published": claim.published,
         "source": claim.source,
+        "compared": list(claim.rows.compared),
         "statistic": {
             "name": quantity.name,
             "metric": quantity.metric,
@@ -84,12 +100,10 @@ def _head(claim: Claim) -> dict[str, Any]:
     }
 
 
-def _judged(claim: Claim, resolution: Resolution, evidence: Evidence) -> dict[str, Any]:
-    need = resolution.needs[0]
+def _measured(claim: Claim, resolution: Resolution, evidence: Evidence) -> dict[str, Any]:
     return {
         **_head(claim),
-        "dataset": need["dataset"],
-        "recipe": need["recipe"],
+        **{key: ", ".join(dict.fromkeys(need[key] for need in resolution.needs)) for key in ("dataset", "recipe")},
         "estimate": evidence.estimate,
         "low": evidence.low,
         "high": evidence.high,
@@ -99,6 +113,6 @@ def _judged(claim: Claim, resolution: Resolution, evidence: Evidence) -> dict[st
     }
 
 
-def _absent(claim: Claim, resolution: Resolution) -> dict[str, Any]:
+def _absent(claim: Claim, reason: str) -> dict[str, Any]:
     empty = ("dataset", "recipe", "estimate", "low", "high", "n", "p", "p_adjusted")
-    return {**_head(claim), **dict.fromkeys(empty), "verdict": NOT_JUDGED, "reason": resolution.reason}
+    return {**_head(claim), **dict.fromkeys(empty), "verdict": NOT_JUDGED, "reason": reason}
