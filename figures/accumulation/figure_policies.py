@@ -4,6 +4,8 @@ What to see: whether a policy's advantage survives when all policies see equally
 Under equal passes a policy that pools more data also trains longer.
 """
 
+from collections import Counter
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -19,6 +21,7 @@ from collapse.plotting import (
     integer_ticks,
     line,
     look,
+    model_names,
     only,
     over_generations,
     pick,
@@ -26,6 +29,7 @@ from collapse.plotting import (
     spread,
     style,
     training_statement,
+    until,
 )
 
 # What stands under another name in the second and the third panel: the caption says so.
@@ -41,6 +45,7 @@ SAME = (
     "real_only",
     "real_corrupted",
 )
+HEAVY = ("replace", "accumulate", "real_only")  # thick lines, with bands: those that the papers are about
 # panel -> policy as it is called there -> the policy whose rows are shown
 PANELS: dict[str, dict[str, str]] = {
     "equal passes over each training set": {
@@ -103,19 +108,29 @@ def measured(rows: pd.DataFrame, panel: str, names: dict[str, str]) -> pd.DataFr
 
 
 def panel_of(facet, table: pd.DataFrame, names: dict[str, str], gap: float) -> None:
-    """Draw a panel's curves, with their names at their ends; ``gap`` between names in shares of the panel's height."""
+    """Draw a panel's curves, with their names at their ends; ``gap`` between names in shares of the panel's height.
+
+    A dozen bands would hide each other: thin lines have a bar beside their last generation instead.
+    """
     low, high = facet.get_ylim()
     ends = [table.loc[table["policy"] == policy, "mean"].iloc[-1] for policy in names.values()]
     places = spread((np.array(ends) - low) / (high - low), gap)
+    bars: Counter[int] = Counter()
     places += min(0, 0.98 - places.max())  # shift the names down where they would leave the panel above
     for (name, policy), end, place in zip(names.items(), ends, places, strict=True):
         curve = table[table["policy"] == policy]
         text, colour, marker = look(name)
-        heavy = name in ("replace", "accumulate", "real_only")
-        line(facet, curve, "generation", color=colour, marker=marker, linewidth=2.4 if heavy else 1.3)
-        lead = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 3}
+        heavy, last = name in HEAVY, curve.iloc[-1]
+        shown = curve if heavy else curve.assign(low=np.nan)
+        line(facet, shown, "generation", color=colour, marker=marker, linewidth=2.4 if heavy else 1.3)
+        if not heavy and last["high"] > end:
+            at = last["generation"] + 0.06 + 0.035 * bars[last["generation"]]  # side by side, each on its own leader
+            facet.vlines(at, last["low"], last["high"], color=colour, linewidth=1.2)
+            bars[last["generation"]] += 1
+        lead = {"arrowstyle": "-", "color": colour, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 3}
+        lead |= {"relpos": (0, 0.5), "linestyle": (0, (1, 1.5)), "zorder": 1}  # to the left end of the name
         facet.annotate(
-            text, (curve["generation"].iloc[-1], end), xytext=(1.06, place), textcoords="axes fraction", va="center",
+            text, (last["generation"], end), xytext=(1.06, place), textcoords="axes fraction", va="center",
             fontsize=8.5, color=colour, fontweight="bold" if heavy else "normal", arrowprops=lead,
         )  # fmt: skip
 
@@ -130,17 +145,17 @@ def absent(panels: dict[str, dict[str, str]]) -> str:
     return f"Not run at {'; at '.join(found)}. " if found else ""
 
 
-def draw(inputs: Inputs, policies=None) -> Drawing:
+def draw(inputs: Inputs, policies=None, last: int | None = None) -> Drawing:
     """Draw test cross-entropy against the generation, a panel per budget; of all policies there, or of those named."""
     style()
-    rows = pick(inputs.rows, **({} if policies is None else {"policy": policies}))
+    rows = until(pick(inputs.rows, **({} if policies is None else {"policy": policies})), last)
     panels = placed(rows)
     dataset, model, sampler, _ = (only(rows, column) for column in ("dataset", "recipe", "sampler", "selector"))
     table = pd.concat([measured(rows, panel, names) for panel, names in panels.items() if names], ignore_index=True)
     entropy = inputs.facts.get(dataset, {}).get("source_entropy")
     table["source_entropy"] = np.nan if entropy is None else entropy
 
-    figure, axes = plt.subplots(1, 3, figsize=(14.5, 6), sharey=True)
+    figure, axes = plt.subplots(1, 3, figsize=(14.5, 6), sharex=True, sharey=True)
     figure.subplots_adjust(left=0.045, right=0.87, bottom=0.09, top=0.94, wspace=0.58)
     values = table[["mean", "low", "high"]].to_numpy()
     margin = 0.04 * (np.nanmax(values) - np.nanmin(values))
@@ -153,9 +168,13 @@ def draw(inputs: Inputs, policies=None) -> Drawing:
         facet.set(title=panel, xlabel=GENERATION)
         integer_ticks(facet, table["generation"].max())
     axes[0].set_ylabel(CROSS_ENTROPY)
+    bars = "" if table["n"].max() == 1 else " Thin lines have a bar beside their end instead of a band."
+    ends = table.groupby(["panel", "policy"])["generation"].max()
+    bars += " A line ends where its runs end." if ends.nunique() > 1 else ""
+    bars += " Lines of fewer seeds start at generation 1 of these seeds." if table["n"].nunique() > 1 else ""
     caption = (
-        f"Policies of several papers, and controls without synthetic data (black, grey): {model}, sampler {sampler}, "
-        f"real test data. {seeds_statement(table)} Lines of fewer seeds start at generation 1 of these seeds. "
+        f"Policies of several papers, and controls without synthetic data (black, grey): {model_names(rows)[model]}, "
+        f"sampler {sampler}, real test data. {seeds_statement(table)}{bars} "
         "Policies that always train on N items stand in all panels with the same runs. With N items, accumulate is "
         "Accumulate-Subsample, Replace-Multiple and Growing are Replace; with N items or equal steps, Real, n times is "
         f"Real only. {absent(panels)}50 % fresh real and Golden ratio see new real items in each generation, all "

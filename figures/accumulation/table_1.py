@@ -10,10 +10,11 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.textpath import TextToPath
 
 from collapse.errors import DataError
-from collapse.plotting import Drawing, Inputs, data_statement, look, model_name, pick, style
+from collapse.plotting import Drawing, Inputs, data_statement, look, model_names, pick, style
 
 SIZE, LEADING = 8, 11.5  # points: font, line
-LEFT, COLUMN, PAD = 74, 300, 9  # points: width of the first column and of the others, margin inside a cell
+LEFT, COLUMN, PAD = 70, 300, 9  # points: width of the first column and of the others, margin inside a cell
+HEADING = 19  # points: height of the band with the name of a model
 GOOD, BAD = "#00694D", "#B2182B"
 
 
@@ -68,7 +69,10 @@ def verdict(row: dict) -> tuple[str, str]:
 
 def cell(axes, row: dict, x: float, y: float, width: float, characters: int) -> float:
     """Write a story with its upper left corner at (x, y); return the height that it takes, in points."""
-    text = row["text"] if len(row["text"]) <= characters else row["text"][:characters] + " …"
+    text = row["text"]
+    if len(text) > characters:
+        head = text[:characters]
+        text = f"{head.rpartition(' ')[0] or head} …"
     lines, (below, colour) = wrap(text, width - 2 * PAD), verdict(row)
     plain = {"fontsize": SIZE, "va": "top", "parse_math": False}
     for i, line in enumerate(lines):
@@ -97,14 +101,20 @@ def draw(inputs: Inputs, policies=None, generations=(1, 3, 5), recipes=None, cha
     for i, policy in enumerate(policies):
         name, colour, _ = look(policy)
         axes.text(LEFT + i * COLUMN + PAD, 8, name, fontsize=11, fontweight="bold", color=colour, va="top")
-    y = 28.0
+    names, y = model_names(pick(inputs.rows, recipe=recipes)), 26.0
     for at in range(0, len(rows), len(policies)):
         shown = rows[at : at + len(policies)]
-        first = shown[0]
-        axes.plot([0, width], [y, y], color="0.75", linewidth=0.8)
+        first, before = shown[0], rows[at - 1] if at else {"recipe": None}
+        if first["recipe"] != before["recipe"]:
+            axes.add_patch(plt.Rectangle((0, y), width, HEADING, facecolor="0.92", linewidth=0))
+            name = {"fontsize": SIZE + 1.5, "fontweight": "bold", "va": "center_baseline"}
+            axes.text(4, y + HEADING / 2, names[first["recipe"]], **name)
+            y += HEADING
+        else:
+            axes.plot([0, width], [y, y], color="0.8", linewidth=0.7)
         real = "\n(real data)" if first["generation"] == 1 else ""
-        name = f"{model_name(first['recipe'])}\nn = {first['generation']}{real}"
-        axes.text(2, y + PAD, name, fontsize=SIZE, fontweight="bold", va="top", linespacing=1.5)
+        label = {"fontsize": SIZE, "fontweight": "bold", "va": "top", "linespacing": 1.5}
+        axes.text(4, y + PAD, f"n = {first['generation']}{real}", **label)
         shared = first["generation"] == 1 and all(row["text"] == first["text"] for row in shown)
         cells = shown[:1] if shared else shown
         each = COLUMN * len(policies) / len(cells)
@@ -112,7 +122,7 @@ def draw(inputs: Inputs, policies=None, generations=(1, 3, 5), recipes=None, cha
     axes.plot([0, width], [y, y], color="0.75", linewidth=0.8)
     axes.set(xlim=(0, width), ylim=(y + 2, 0))
     figure.set_size_inches(width / 72, (y + 2) / 72)
-    cut = f" Stories are cut at {characters} characters here, the csv has all of them."
+    cut = f" Stories are cut at the last word within {characters} characters here, the csv has all of them."
     known = " Grammatical: the grammar that the real stories come from can derive it."
     caption = (
         "Stories that the models drew, after table 1 of arXiv 2404.01413: for each model the first story of seed "

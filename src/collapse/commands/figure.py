@@ -43,7 +43,7 @@ def _inputs(files: list[Path], root: Path) -> Inputs:
     joined = table.read_tables(rows) if rows else None
     if joined is not None:
         table.check(joined, "rows of the figure")
-    # runs/{dataset}/{recipe}/{policy}/{sampler}/{selector}/seed{seed}/examples.json
-    examples = {f.parts[-7:-1]: store.read_json(f) for f in files if f.name == "examples.json"}
+    # runs/{dataset}/{recipe}/{policy}/{sampler}/{selector}/seed{seed}/to{last}/examples.json
+    examples = {f.parts[-8:-2]: store.read_json(f) for f in files if f.name == "examples.json"}
     facts = {f.parent.name: store.read_json(f) for f in files if f.name == "facts.json"}
     return Inputs(root.name, joined, table.read_tables(curves) if curves else None, examples, facts)
