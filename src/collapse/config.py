@@ -6,14 +6,13 @@ imported, so that the workflow parses in a fraction of a second.
 
 from collections.abc import Iterable
 from itertools import product
-from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from collapse import digest, policies, selection
+from collapse import digest, policies, samplers, selection
 from collapse.errors import ConfigError, DataError, unknown
 
 NAME = r"^[A-Za-z][A-Za-z0-9_.]*$"
@@ -76,6 +75,7 @@ class Gate(_Strict):
     metric: str
     against: str | None = None
     recipe: str | None = None
+    against_recipe: str | None = None
     at_least: float | None = None
     at_most: float | None = None
 
@@ -173,10 +173,11 @@ def check(raw: dict[str, Any]) -> Config:
         selection.parse(name, entry)
     for name, entry in config.samplers.items():
         if entry:
-            _check_options("sampler", name, entry, "collapse.families.decoding", (), "Sampler")
-            heat = entry.get("temperature", 1.0)
-            if isinstance(heat, bool) or not isinstance(heat, int | float) or not 0 < heat < inf:
-                raise ConfigError(f"sampler {name!r}: temperature must be a positive number, got {heat!r}")
+            _check_options("sampler", name, entry, "collapse.samplers", (), "Sampler")
+            try:
+                samplers.Sampler(**entry)
+            except ConfigError as error:
+                raise ConfigError(f"sampler {name!r}: {error}") from None
     for name, entry in config.datasets.items():
         kind = entry.get("kind")
         if kind not in available("datasets"):
@@ -193,10 +194,13 @@ def check(raw: dict[str, Any]) -> Config:
             for value in getattr(block, axis, []):
                 if value not in valid:
                     raise ConfigError(f"block {name!r}: {unknown(axis, value, valid)}")
+    for name, block in config.cells.items():
+        if block.generations > 1 and (idle := [s for s in block.sampler if not draws(config, s)]):
+            raise ConfigError(f"block {name!r}: sampler {idle[0]!r} draws nothing to train generation 2 on")
     if both := set(config.cells) & set(config.chains):
         raise ConfigError(f"block {both.pop()!r} is named twice: under cells and under chains")
     _check_shards(config)
-    series(config)
+    _check_parts(config)
     for paper, figures in config.figures.items():
         for name, figure in figures.items():
             for rows in figure.rows:
@@ -208,11 +212,34 @@ def check(raw: dict[str, Any]) -> Config:
         for block in (gate.block, gate.against):
             if block is not None and block not in config.cells:
                 raise ConfigError(f"gate {name!r}: {unknown('block', block, config.cells)}")
-        if gate.recipe is not None and gate.recipe not in config.recipes:
-            raise ConfigError(f"gate {name!r}: {unknown('recipe', gate.recipe, config.recipes)}")
+        for block, named in ((gate.block, gate.recipe), (gate.against, gate.against_recipe)):
+            if named is not None and named not in (there := config.cells[block].recipe if block else ()):
+                raise ConfigError(f"gate {name!r}: {unknown('recipe', named, there)}")
+            if gate.against is not None and named is None and len(config.cells[block].recipe) > 1:
+                raise ConfigError(f"gate {name!r} compares two recipes, block {block!r} has several: name one")
         if gate.at_least is None and gate.at_most is None:
             raise ConfigError(f"gate {name!r} bounds nothing: give at_least or at_most")
     return config
+
+
+PART = ("kind", "source", "path", "repository", "revision", "test", "vocabulary", "max_tokens")
+"""What a data set must share with the one whose stories it is a part of."""
+
+
+def _check_parts(config: Config) -> None:
+    """A data set that is a part of another one must be, or a comparison of the two would be of different stories."""
+    for name, entry in config.datasets.items():
+        whole = entry.get("drawn_as", name)
+        if whole == name:
+            continue
+        if whole not in config.datasets:
+            raise ConfigError(f"dataset {name!r}: {unknown('drawn_as', str(whole), config.datasets)}")
+        other = config.datasets[whole]
+        for key in PART:
+            if entry.get(key) != other.get(key):
+                raise ConfigError(f"dataset {name!r} is drawn as {whole!r}, and has another {key}: make them equal")
+        if entry.get("tokenizer_stories") != other.get("tokenizer_stories", other.get("train")):
+            raise ConfigError(f"dataset {name!r} is drawn as {whole!r}: set `tokenizer_stories` to its `train`")
 
 
 def _check_shards(config: Config) -> None:
@@ -267,18 +294,18 @@ def resolve(config: Config, rows: Selection) -> list[dict[str, Any]]:
     return [{**dict(zip(values, combination, strict=True)), **rest} for combination in product(*values.values())]
 
 
-def series(config: Config) -> dict[tuple, int]:
-    """Return every persisted series, (dataset, recipe, policy, sampler, selector, seed) -> generations.
+def draws(config: Config, sampler: str) -> bool:
+    """Whether a sampler draws anything; ``kind: none`` is for chains of generation 1 alone."""
+    return config.samplers[sampler].get("kind") != "none"
 
-    Raises:
-        ConfigError: two blocks give one series different lengths.
-    """
+
+def series(config: Config) -> dict[tuple, int]:
+    """Return every persisted series, (dataset, recipe, policy, sampler, selector, seed) -> its most generations."""
     found: dict[tuple, int] = {}
     for name in config.cells:
         for cell in resolve(config, Selection(block=name)):
             key = tuple(cell[a] for a in SERIES)
-            if found.setdefault(key, cell["generations"]) != cell["generations"]:
-                raise ConfigError(f"block {name!r} gives {'/'.join(map(str, key))} another number of generations")
+            found[key] = max(cell["generations"], found.get(key, 0))
     return found
 
 

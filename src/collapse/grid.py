@@ -53,6 +53,20 @@ def series(config: Config) -> list[Series]:
     return [Series(dict(zip(SERIES, key, strict=True)), last) for key, last in configs.series(config).items()]
 
 
+def tables(config: Config, selections: list[Selection]) -> list[dict]:
+    """Return the tables that hold the rows of selections: names of a series and ``last``, or of a file of chains.
+
+    A series that stands in several blocks counts once, to the most generations that are asked for.
+    """
+    kept: dict[tuple, dict] = {}
+    for rows in selections:
+        for cell in configs.resolve(config, rows):
+            key = tuple(cell[a] for a in SERIES if a in cell)
+            last = {"last": max(cell["generations"], kept.get(key, {}).get("last", 0))} if "seed" in cell else {}
+            kept[key] = {a: cell[a] for a in SERIES if a in cell} | last
+    return list(kept.values())
+
+
 def chains(config: Config) -> dict[tuple[str, str, str], dict[str, int]]:
     """Return (dataset, recipe, policy) -> {seeds, generations} of every file of chains, the largest of all blocks."""
     found: dict[tuple[str, str, str], dict[str, int]] = {}
@@ -70,31 +84,31 @@ def jobs(config: Config, paper: str | None = None, figure: str | None = None) ->
     def add(rule: str, **wildcards):
         found.setdefault((rule, *wildcards.values()), (rule, wildcards))
 
-    if figure is None:
-        kept, memory = series(config), list(chains(config))
-    else:
-        cells = [c for rows in config.figures[paper][figure].rows for c in configs.resolve(config, rows)]
-        kept = [Series({a: c[a] for a in SERIES}, c["generations"]) for c in cells if "seed" in c]
-        memory = [(c["dataset"], c["recipe"], c["policy"]) for c in cells if "seed" not in c]
+    blocks = [Selection(block=b) for b in (*config.cells, *config.chains)]
+    wanted = tables(config, blocks if figure is None else config.figures[paper][figure].rows)
+    kept = [Series({a: t[a] for a in SERIES}, t["last"]) for t in wanted if "seed" in t]
+    memory = [(t["dataset"], t["recipe"], t["policy"]) for t in wanted if "seed" not in t]
     for chain in kept:
         names = chain.names
         shared = {k: names[k] for k in ("dataset", "recipe", "seed")}
         add("prepare", dataset=names["dataset"])
         add("fit_first", **shared)
+        if not configs.draws(config, names["sampler"]):
+            continue
         needed = [parts(config, names, n).get(1, 0) for n in range(2, chain.generations + 1)]
         for part in range(max([1, *needed])):
             add("sample", **shared, sampler=names["sampler"], part=part)
         for n in range(2, chain.generations + 1):
             add("fit", **names, n=n)
-        add("measure", **names)
+    drawn = [(paper, figure)] if figure else [(p, f) for p, figures in config.figures.items() for f in figures]
+    for table in [*wanted, *(t for p, f in drawn for t in tables(config, config.figures[p][f].rows))]:
+        if "seed" in table:
+            add("measure", **table)
     for dataset, recipe, rule in memory:
         add("simulate", dataset=dataset, recipe=recipe, policy=rule)
-    if figure is not None:
-        add("figure", paper=paper, figure=figure)
-        return list(found.values())
-    for name, figures in config.figures.items():
-        for each in figures:
-            add("figure", paper=name, figure=each)
-    add("runs")
-    add("judge")
+    for each in drawn:
+        add("figure", paper=each[0], figure=each[1])
+    if figure is None:
+        add("runs")
+        add("judge")
     return list(found.values())

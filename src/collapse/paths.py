@@ -3,7 +3,7 @@
     data/{dataset}/                                             prepared splits, tokenizer, facts
     runs/{dataset}/{recipe}/real/seed{seed}/gen1/               the shared generation 1, and its samples per sampler
     runs/{dataset}/{recipe}/{policy}/{sampler}/{selector}/seed{seed}/gen{n}/     generation n >= 2
-    runs/{dataset}/{recipe}/{policy}/{sampler}/{selector}/seed{seed}/            rows of the series
+    runs/{dataset}/{recipe}/{policy}/{sampler}/{selector}/seed{seed}/to{last}/   its rows, to generation `last`
     chains/{dataset}/{recipe}/{policy}.parquet                  chains run in memory, all seeds
     tables/ figures/<paper>/ verdicts/
 
@@ -16,6 +16,7 @@ FIRST = "runs/{dataset}/{recipe}/real/seed{seed}/gen1"
 FIRST_SAMPLES = FIRST + "/{sampler}/part{part}.safetensors"
 SERIES_DIR = "runs/{dataset}/{recipe}/{policy}/{sampler}/{selector}/seed{seed}"
 NEXT = SERIES_DIR + "/gen{n}"
+TABLES = SERIES_DIR + "/to{last}"
 CHAIN = "chains/{dataset}/{recipe}/{policy}.parquet"
 
 
@@ -32,5 +33,5 @@ def samples(k: int, parts: int, **names) -> list[str]:
 
 
 def series(name: str, **names) -> str:
-    """A table of a series: ``rows``, ``curves`` (parquet) or ``examples`` (json)."""
-    return f"{SERIES_DIR.format(**names)}/{name}"
+    """A table of a series to its generation ``last``: ``rows``, ``curves`` (parquet) or ``examples`` (json)."""
+    return f"{TABLES.format(**names)}/{name}"

@@ -42,13 +42,18 @@ def test_a_figure_asks_only_for_its_own_cells(project, figure):
     found = jobs(project, f"accumulation_{figure}")
     own = config.figures["accumulation"][figure]
     cells = [cell for rows in own.rows for cell in configs.resolve(config, rows)]
-    series = [c for c in cells if "seed" in c]
-    seeds = {(c["dataset"], c["recipe"], c["seed"]) for c in series}
+    # a series that stands in two blocks is built once, to the longer of its lengths
+    series = {tuple(c[a] for a in configs.SERIES): 0 for c in cells if "seed" in c}
+    for c in cells:
+        if "seed" in c:
+            key = tuple(c[a] for a in configs.SERIES)
+            series[key] = max(series[key], c["generations"])
+    seeds = {(dataset, recipe, seed) for dataset, recipe, *_, seed in series}
     assert found["figure"] == 1
-    assert found.get("fit", 0) == sum(c["generations"] - 1 for c in series)
+    assert found.get("fit", 0) == sum(last - 1 for last in series.values())
     assert found.get("fit_first", 0) == len(seeds)  # shared by all policies
     assert found.get("measure", 0) == len(series)
-    assert found.get("simulate", 0) == len(cells) - len(series)
+    assert found.get("simulate", 0) == sum("seed" not in c for c in cells)
     assert not {"judge", "runs"} & set(found)
     expected = Counter(rule for rule, _ in grid.jobs(config, "accumulation", figure))
     assert {rule: n for rule, n in found.items() if rule not in ("total", f"accumulation_{figure}")} == expected
@@ -64,7 +69,7 @@ def test_generation_1_is_the_same_file_for_every_policy(project):
     done = run(project, "snakemake", "-n", "accumulation_figure_2").stdout
     assert done.count("real/seed0/gen1/model.safetensors --") == 0
     fits = [line for line in done.splitlines() if "--generation 1 " in line]
-    assert len(fits) == 3  # one a seed, not one a policy
+    assert len(fits) == 3 + 3  # one a seed of the smallest model and one a larger model, not one a policy
 
 
 @pytest.mark.parametrize(
@@ -97,9 +102,28 @@ def test_a_wrong_config_names_the_nearest_valid_name(project, tmp_path, edit, me
 
 def test_a_generation_that_is_not_in_the_grid_is_refused(project):
     cell = "results/laptop/runs/stories/gpt2_xs/replace/temp1.0/all/seed0"
-    for generation in ("gen0", "gen9", "gen1"):
+    for generation in ("gen0", "gen11", "gen1"):
         done = run(project, "snakemake", "-n", f"{cell}/{generation}/metrics.json", check=False)
         assert done.returncode, generation
+    done = run(project, "snakemake", "-n", f"{cell}/to11/rows.parquet", check=False)
+    assert done.returncode
+    assert "generation 11 is not in the grid" in done.stdout + done.stderr
+
+
+def test_figures_2_and_3_of_the_paper_are_36_fits(project):
+    """Generation 1 of each model is shared; replace and accumulate have four more each."""
+    models, policies, generations = 4, 2, 5
+    fits = models * (1 + policies * (generations - 1))
+    assert fits == 36
+    found = jobs(project, "--configfile", "config/paper.yaml", "--", "accumulation_figure_2", "accumulation_figure_3")
+    assert found["fit_first"] + found["fit"] == fits
+    assert found["fit_first"] == models
+
+
+def test_calibration_fits_every_candidate_once_and_draws_nothing(project):
+    found = jobs(project, "--configfile", "config/paper.yaml", "--", "calibrate")
+    assert found["fit_first"] == 4 * 4
+    assert not {"sample", "fit"} & set(found)
 
 
 def test_lint_is_clean(project):
@@ -134,4 +158,4 @@ def test_every_figure_of_every_scale_has_a_script():
             for figure in figures:
                 assert (REPOSITORY / "figures" / paper / f"{figure}.py").is_file()
     scripts = {p.stem for p in (REPOSITORY / "figures" / "accumulation").glob("*.py")}
-    assert scripts == set(load("laptop").figures["accumulation"])
+    assert scripts == set(load("paper").figures["accumulation"])

@@ -44,6 +44,7 @@ wildcard_constraints:
     figure=any_of(f for figures in CONFIG.figures.values() for f in figures),
     seed=r"\d+",
     part=r"\d+",
+    last=r"\d+",
     n=r"[2-9]|[1-9]\d+",
 
 
@@ -96,6 +97,19 @@ def code(verb):
     return of
 
 
+def memory(base, each):
+    """A function of the wildcards: MB of a job that holds what generation n trains on, or N items; ``each`` is of an item."""
+
+    def of(w):
+        items = grid.size(CONFIG, w.dataset) or 2_200_000
+        if "n" in w.keys():
+            shares = policies.plan(grid.policy(CONFIG, w.policy), int(w.n), items)
+            items = max(items, sum(share.count for share in shares))
+        return base + int(each * items)
+
+    return of
+
+
 def gpu(w):
     return int(CONFIG.device == "cuda")
 
@@ -122,20 +136,20 @@ def training_inputs(w):
 
 
 def generation_files(w):
-    """Every generation of a series: its metrics and the items that are measured."""
-    names = {k: w[k] for k in checked.SERIES}
-    metrics = [at(paths.generation(n, **names), "metrics.json") for n in range(1, length(w) + 1)]
-    items = [at(file) for n in range(1, length(w) + 1) for file in paths.samples(n, 1, **names)]
+    """Every generation of a series up to the last one asked for: its metrics and the items that are measured."""
+    names, last = {k: w[k] for k in checked.SERIES}, int(w.last)
+    if last > length(w):
+        raise WorkflowError(f"generation {last} is not in the grid: {w.policy} ends at {length(w)}")
+    metrics = [at(paths.generation(n, **names), "metrics.json") for n in range(1, last + 1)]
+    drawn = range(1, last + 1) if checked.draws(CONFIG, w.sampler) else ()
+    items = [at(file) for n in drawn for file in paths.samples(n, 1, **names)]
     return metrics + items
 
 
 def rows_files(selections, name="rows.parquet"):
-    """Tables of the cells that a figure or a claim names, each once."""
-    found = []
-    for rows in selections:
-        for cell in checked.resolve(CONFIG, rows):
-            found.append(at(paths.series(name, **cell) if "seed" in cell else paths.CHAIN.format(**cell)))
-    return list(dict.fromkeys(found))
+    """Tables of the cells that a figure names, each series once."""
+    found = grid.tables(CONFIG, selections)
+    return [at(paths.series(name, **table) if "seed" in table else paths.CHAIN.format(**table)) for table in found]
 
 
 def figure_rows(w):
@@ -161,16 +175,15 @@ def claims_files():
 
 
 def judged_rows():
-    """Rows of every claim and gate that this scale's grid holds."""
-    found, blocks = [], CONFIG.model_dump(include={"cells", "chains"})
-    for path in claims_files():
-        claims = judging.parse(Path(workflow.basedir, path))
-        judging.check(claims, {"policy": CONFIG.policies})
-        for claim in claims:
-            for need in judging.needs(claim, blocks):
-                if need["sampler"] is None:
-                    found.append(at(paths.CHAIN.format(**need)))
-                else:
-                    found += [at(paths.series("rows.parquet", **{**need, "seed": s})) for s in need["seeds"]]
+    """Rows of every claim and gate that this scale's grid holds; each series once, at its full length."""
     gated = {name for gate in CONFIG.gates.values() for name in (gate.block, gate.against) if name}
-    return list(dict.fromkeys(found + rows_files([checked.Selection(block=b) for b in sorted(gated)])))
+    wanted = judging.selections([Path(workflow.basedir, file) for file in claims_files()], CONFIG)
+    wanted += [checked.Selection(block=block) for block in sorted(gated)]
+    files = []
+    for table in grid.tables(CONFIG, wanted):
+        if "seed" in table:
+            last = SERIES[tuple(table[axis] for axis in checked.SERIES)]
+            files.append(at(paths.series("rows.parquet", **{**table, "last": last})))
+        else:
+            files.append(at(paths.CHAIN.format(**table)))
+    return files

@@ -12,7 +12,7 @@ rule prepare:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=lambda w: 2000 if "train" not in dataset_entry(w) else memory(2000, 0.005)(w),
         runtime=60,
     params:
         root=root,

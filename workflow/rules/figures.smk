@@ -51,3 +51,11 @@ for _paper, _figures in CONFIG.figures.items():
             input:
                 at("figures", _paper, f"{_figure}.pdf"),
             localrule: True
+
+
+if "figure_calibration" in CONFIG.figures.get("accumulation", {}):
+
+    rule calibrate:
+        input:
+            at("figures/accumulation/figure_calibration.pdf"),
+        localrule: True

@@ -18,7 +18,7 @@ rule fit_first:
     threads: 1
     resources:
         gpu=gpu,
-        mem_mb=4000,
+        mem_mb=memory(4000, 0.0025),
         runtime=720,
     params:
         root=root,
@@ -47,7 +47,7 @@ rule sample:
     threads: 1
     resources:
         gpu=gpu,
-        mem_mb=4000,
+        mem_mb=memory(4000, 0.0025),
         runtime=720,
     params:
         root=root,
@@ -78,7 +78,7 @@ rule fit:
     threads: 1
     resources:
         gpu=gpu,
-        mem_mb=4000,
+        mem_mb=memory(4000, 0.0025),
         runtime=1440,
     params:
         root=root,
@@ -108,23 +108,23 @@ rule measure:
         data=at(paths.DATA),
         facts=at(paths.DATA_FACTS),
     output:
-        rows=at(paths.SERIES_DIR, "rows.parquet"),
-        curves=at(paths.SERIES_DIR, "curves.parquet"),
-        examples=at(paths.SERIES_DIR, "examples.json"),
+        rows=at(paths.TABLES, "rows.parquet"),
+        curves=at(paths.TABLES, "curves.parquet"),
+        examples=at(paths.TABLES, "examples.json"),
     log:
-        at(paths.SERIES_DIR.replace("runs/", "logs/measure/"), "measure.log"),
+        at(paths.TABLES.replace("runs/", "logs/measure/"), "measure.log"),
     benchmark:
-        at(paths.SERIES_DIR.replace("runs/", "benchmarks/measure/"), "measure.tsv")
+        at(paths.TABLES.replace("runs/", "benchmarks/measure/"), "measure.tsv")
     priority: 50
     conda:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000, 0.0025),
         runtime=120,
     params:
         root=root,
-        settings=lambda w: settings(w, "dataset", "recipe", "policy", "sampler", "selector", generations=length(w)),
+        settings=lambda w: settings(w, "dataset", "recipe", "policy", "sampler", "selector", generations=int(w.last)),
         code=code("measure"),
     shell:
         "PYTHONPATH=src python -m collapse measure --root {params.root} --dataset {wildcards.dataset}"

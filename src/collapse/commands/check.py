@@ -21,9 +21,6 @@ def check(path: Path) -> str:
     for name, entry in config.datasets.items():
         points(import_module(f"collapse.datasets.{entry['kind']}"), entry)
         _fits(config, name)
-    for name, entry in config.samplers.items():
-        if entry:
-            build(import_module("collapse.families.decoding").Sampler, entry, f"sampler {name!r}")
     jobs = grid.jobs(config)
     return (
         f"{path}: {len(config.policies)} policies, {len(jobs)} jobs, {sum(map(len, config.figures.values()))} figures"
@@ -32,7 +29,7 @@ def check(path: Path) -> str:
 
 def _fits(config: Config, dataset: str) -> None:
     """Build the settings of each recipe that meets a data set, with stand-ins for what the data will provide."""
-    stand_in = {"vocabulary": config.datasets[dataset].get("vocabulary", 2), "end": 0}
+    stand_in = {"vocabulary": config.datasets[dataset].get("vocabulary", 2), "end": 0, "device": config.device}
     for block in [*config.cells.values(), *config.chains.values()]:
         for name in block.recipe if dataset in block.dataset else []:
             entry = configs.recipe(config, name)

@@ -26,10 +26,11 @@ TOKENS = {"embedded": 60, "local": 220, "hub": 220}
 """Tokens of a story where the data are not prepared yet."""
 
 
-def parameters(recipe: dict, vocabulary: int) -> int:
-    """Return the number of parameters of a GPT-2 with tied embeddings."""
+def multiplied(recipe: dict, vocabulary: int) -> int:
+    """Return the parameters that each token is multiplied with: those of the blocks and of the head."""
     h, layers = recipe["hidden"], recipe["layers"]
-    return vocabulary * h + recipe.get("positions", 1024) * h + layers * (12 * h * h + 13 * h) + 2 * h
+    wide = 3 * recipe["intermediate"] * h if recipe["family"] == "llama2" else 8 * h * h
+    return vocabulary * h + layers * (4 * h * h + wide)
 
 
 def tokens(config: Config, dataset: str) -> float:
@@ -56,9 +57,9 @@ def weigh(config: Config, rule: str, w: dict) -> float:
         return seconds
     recipe, data = configs.recipe(config, w["recipe"]), config.datasets[w["dataset"]]
     size, mean = data["train"], tokens(config, w["dataset"])
-    work = parameters(recipe, data["vocabulary"]) * mean
+    work = multiplied(recipe, data["vocabulary"]) * mean
     if rule == "measure":
-        return seconds + PER_STORY * size * next(s.generations for s in grid.series(config) if _same(s.names, w))
+        return seconds + PER_STORY * size * int(w["last"])
     if rule in ("fit", "fit_first"):
         items, n, drawn = size, int(w.get("n", 1)), 0
         if rule == "fit":
@@ -66,9 +67,11 @@ def weigh(config: Config, rule: str, w: dict) -> float:
             drawn = policies.drawn(rule_, n, last, size)
             if rule_.budget == "epochs":
                 items = sum(share.count for share in policies.plan(rule_, n, size))
+        epochs = recipe["epochs"] if n > 1 else recipe.get("first_epochs") or recipe["epochs"]
+        epochs *= recipe.get("stop", 1)
         test = data["test"] or OFFICIAL_TEST
         points = len(recipe.get("evaluations", [])) * (config.curve_items or test) + test
-        fitted = 6 * work * items * recipe["epochs"] / TRAIN + 2 * work * points / EVALUATE
+        fitted = 6 * work * items * epochs / TRAIN + 2 * work * points / EVALUATE
         return seconds + fitted + 2 * work * drawn / SAMPLE
     return seconds + 2 * work * size / SAMPLE
 
@@ -86,10 +89,6 @@ def _key(w: dict) -> tuple:
     return tuple(int(w[a]) if a == "seed" else w[a] for a in configs.SERIES)
 
 
-def _same(names: dict, w: dict) -> bool:
-    return all(str(names[a]) == str(w[a]) for a in configs.SERIES)
-
-
 def weigher(path: Path) -> Callable[[str, dict[str, str]], float | None]:
     """Return (rule, wildcards) -> expected seconds for the scale of a config; None for what is not in its grid."""
     config = configs.load(path)
@@ -97,7 +96,7 @@ def weigher(path: Path) -> Callable[[str, dict[str, str]], float | None]:
     def seconds(rule: str, wildcards: dict[str, str]) -> float | None:
         try:
             return weigh(config, rule, wildcards)
-        except (KeyError, StopIteration):
+        except KeyError:
             return None
 
     return seconds

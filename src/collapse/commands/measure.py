@@ -31,19 +31,22 @@ def measure(job: Job, examples: int = 12) -> None:
             raise DataError(
                 f"{job.folder(n)} holds {record['cell']}, not {job.cell.fitted(n)}: delete it and run again"
             )
-        items = job.samples(n, job.data.size)
         plain = {k: v for k, v in record.items() if not isinstance(v, list | dict) and k != "seed"}
-        sampled = {f"sample_{k}": v for k, v in metrics.measure(items, real, job.data, limit).items()}
+        sampled = {}
+        if job.settings["sampler"].get("kind") != "none":
+            items = job.samples(n, job.data.size)
+            plain.setdefault("samples_sha256", items.sha256())
+            sampled = {f"sample_{k}": v for k, v in metrics.measure(items, real, job.data, limit).items()}
+            shown[str(n)] = _examples(job.data, items.first(min(examples, len(items))))
         floor = job.data.floor
         excess = {} if floor is None else {"excess": record["metrics"]["cross_entropy"] - floor}
-        plain.setdefault("samples_sha256", items.sha256())
         rows.append({**names, **plain, "settings": settings, **record["metrics"], **excess, **sampled})
         curves += [{**names, "generation": n, **point} for point in record["curve"]]
-        shown[str(n)] = _examples(job.data, items.first(min(examples, len(items))))
     if any(b["generation"] != a["generation"] + 1 for a, b in pairwise(rows)):
         raise DataError(f"generations of {job.cell} are not consecutive")
     out = {
-        name: job.root / paths.series(name, **job.names) for name in ("rows.parquet", "curves.parquet", "examples.json")
+        name: job.root / paths.series(name, **job.names, last=last)
+        for name in ("rows.parquet", "curves.parquet", "examples.json")
     }
     write_table(out["rows.parquet"], pd.DataFrame(rows))
     write_table(out["curves.parquet"], pd.DataFrame(curves))
