@@ -58,7 +58,7 @@ def fits(
             "family": family, "seed": seed, "generation": n, "plan": policies.describe(POLICIES[policy], n, size),
             "items": items, "real_fraction": 1 / n, "fit_steps": 5 * -(-passed // BATCH),
             "fit_parameters": PARAMETERS.get(name.partition("_lr")[0].removesuffix("_more"), np.nan),
-            "cross_entropy": value(policy, n, seed), "sample_grammatical": 0.75,
+            "cross_entropy": value(policy, n, seed), "tokens": 14_000.0, "sample_grammatical": 0.75,
             "settings": json.dumps(settings, sort_keys=True),
         }  # fmt: skip
         out.append(row)
@@ -68,7 +68,13 @@ def fits(
 def points(rows, fractions=(0.1, 0.5, 1.0)):
     """Return learning curves that end at the rows' values."""
     out = [
-        {**row, "fraction": f, "step": int(f * row["fit_steps"]), "cross_entropy": row["cross_entropy"] + 1 / f - 1}
+        {
+            **row,
+            "fraction": f,
+            "step": int(f * row["fit_steps"]),
+            "tokens": 1_750.0,
+            "cross_entropy": row["cross_entropy"] + 1 / f - 1,
+        }
         for row, f in product(rows.to_dict("records"), fractions)
     ]
     return pd.DataFrame(out)

@@ -123,7 +123,7 @@ def level(rows: pd.DataFrame, measure: Measure) -> float:
 def measured(rows: pd.DataFrame, measures: list[Measure]) -> pd.DataFrame:
     """Return mean, band and n of each curve of each panel, with the level of real texts."""
     parts, by = [], ["dataset", "recipe", "policy"]
-    over_generations(rows, by, "cross_entropy")  # no row is missing
+    over_generations(rows.assign(there=1.0), by, "there")  # no row is missing
     for measure in measures:
         has = rows[np.isfinite(rows[measure.column].astype(float))]
         table = ordered(summary(has, [*by, "generation"], measure.column), by, "generation")

@@ -53,7 +53,8 @@ def rows_of(config, entry):
                 **names, "family": recipe["family"], "generation": n, "plan": policies.describe(policy, n, size),
                 "items": items, "real_fraction": 1 / n, "fit_steps": -(-passed // recipe["batch"]),
                 "fit_parameters": 100 * recipe["hidden"] ** 2 + recipe["layers"],
-                "cross_entropy": 2 + 0.1 * (n - 1) + 0.01 * names["seed"], "settings": json.dumps(entries),
+                "cross_entropy": 2 + 0.1 * (n - 1) + 0.01 * names["seed"], "tokens": 14_000.0,
+                "settings": json.dumps(entries),
             }  # fmt: skip
             out.append(row)
     return pd.DataFrame(out)

@@ -557,7 +557,7 @@ def test_a_gpu_without_memory_is_an_error_that_names_what_to_do(tmp_path, monkey
                 patch.setattr(family, name, _raise(error("CUDA out of memory. Tried to allocate 2 GiB.\nMore.")))
                 with pytest.raises(caught, match=r"CUDA out of memory\. Tried to allocate 2 GiB\.") as found:
                     folder.one(2)
-            knobs = ("lower `batch`", "`precision: bfloat16`", "take one with more")
+            knobs = ("`batch`", "`precision: bfloat16`", "take one with more", "`max_tokens`")
             assert all((knob in str(found.value)) is (caught is TrainingError) for knob in knobs)
             assert type(found.value) is caught
     with monkeypatch.context() as patch:
