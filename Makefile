@@ -26,7 +26,7 @@ help:
 	@echo "                   CORES=4                            how many cores (default: all)"
 	@echo "                   ARGS='accumulation_figure_2'       one figure, from its own cells alone"
 	@echo "                   ARGS='--configfile config/paper.yaml -- all'   another scale"
-	@echo "make test        .venv if it is missing, then lint and all tests, end-to-end ones included (about 4 min on 2 cores)"
+	@echo "make test        .venv if it is missing, then lint and all tests, end-to-end ones included (about 6 min on 2 cores)"
 	@echo "                   ARGS='-k policies'                 some of them; JOBS=4 more side by side (default: 2)"
 	@echo "make lint        ruff and snakefmt alone (seconds)"
 	@echo "make bench       speed of training and sampling on this machine"
@@ -42,7 +42,7 @@ figures:
 	@$(BIN)/python -m collapse build --cores $(strip $(CORES)) $(ARGS)
 
 test:
-	@echo "Tests: lint, then unit, workflow and end-to-end tests; about 4 minutes on 2 cores."
+	@echo "Tests: lint, then unit, workflow and end-to-end tests; about 6 minutes on 2 cores."
 	@$(MAKE) venv
 	@$(MAKE) lint
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(strip $(JOBS)) --dist loadfile $(ARGS)
