@@ -16,7 +16,9 @@ from torch.nn.functional import cross_entropy
 
 from collapse.errors import ConfigError, DataError, TrainingError
 from collapse.families import gpt2, language, matmul
+from collapse.families.batches import IGNORED, ROUNDING, one_pass, padded
 from collapse.families.decoding import Sampler
+from collapse.families.training import learning_rate
 from collapse.items import Items, Ragged
 from collapse.loop import Budget
 from collapse.seeding import Streams, stream
@@ -220,10 +222,10 @@ def test_equal_steps_do_not_depend_on_the_set():
 
 def test_learning_rate_rises_and_falls_to_zero():
     config = replace(TINY, learning_rate=1.0, warmup_steps=4)
-    rates = [language.learning_rate(s, 14, config) for s in range(14)]
+    rates = [learning_rate(s, 14, config) for s in range(14)]
     np.testing.assert_allclose(rates[:5], [0.25, 0.5, 0.75, 1.0, 1.0])
     np.testing.assert_allclose(rates[4:], np.linspace(1, 0.1, 10))
-    assert language.learning_rate(13, 14, replace(config, schedule="constant")) == 1.0
+    assert learning_rate(13, 14, replace(config, schedule="constant")) == 1.0
     with pytest.raises(ConfigError, match="warmup_steps is 20, but training has 20 steps"):
         fit(stories(8), replace(TINY, warmup_steps=20))
 
@@ -234,7 +236,7 @@ def test_learning_rate_rises_and_falls_to_zero():
 @pytest.mark.parametrize("count", [1, 7, 8, 1000, 3001])
 def test_a_pass_visits_every_item_once(count):
     lengths = stream("lengths", count).integers(0, 100, count)
-    batches = list(language.one_pass(lengths, 8, stream("pass")))
+    batches = list(one_pass(lengths, 8, stream("pass")))
     assert len(batches) == ceil(count / 8)
     assert sorted(np.concatenate(batches)) == list(range(count))
     assert sorted(len(b) for b in batches)[1:] == [8] * (len(batches) - 1)  # one holds the rest
@@ -242,11 +244,11 @@ def test_a_pass_visits_every_item_once(count):
 
 def test_passes_differ_and_follow_the_generator():
     lengths = stream("lengths").integers(0, 100, 200)
-    one, two, again = (list(language.one_pass(lengths, 8, stream("pass", name))) for name in "aba")
+    one, two, again = (list(one_pass(lengths, 8, stream("pass", name))) for name in "aba")
     assert not np.array_equal(np.concatenate(one), np.concatenate(two))
     np.testing.assert_array_equal(np.concatenate(one), np.concatenate(again))
     rng = stream("pass", "a")
-    first, second = (np.concatenate(list(language.one_pass(lengths, 8, rng))) for _ in range(2))
+    first, second = (np.concatenate(list(one_pass(lengths, 8, rng))) for _ in range(2))
     assert not np.array_equal(first, second)
 
 
@@ -256,8 +258,8 @@ def test_little_padding(size):
     lengths = np.exp(rng.normal(np.log(190), 0.45, 5000)).astype(int).clip(20, 1000)  # stories: skewed, 20 to 1000
     padding = []
     for _ in range(3):
-        batches = list(language.one_pass(lengths, size, rng))
-        rounding = language.ROUNDING
+        batches = list(one_pass(lengths, size, rng))
+        rounding = ROUNDING
         fed = sum(-(-(lengths[b].max() + 1) // rounding) * rounding * len(b) for b in batches)
         padding.append(1 - (lengths + 1).sum() / fed)
     assert max(padding) < 0.05
@@ -267,20 +269,20 @@ def test_little_padding(size):
 
 def test_order_of_batches_is_not_by_length():
     lengths = stream("lengths").integers(0, 100, 512)
-    means = np.array([lengths[b].mean() for b in language.one_pass(lengths, 8, stream("pass"))])
+    means = np.array([lengths[b].mean() for b in one_pass(lengths, 8, stream("pass"))])
     assert abs(np.corrcoef(means, np.arange(64))[0, 1]) < 0.3
-    assert np.mean([np.ptp(lengths[b]) for b in language.one_pass(lengths, 8, stream("pass"))]) < 10
+    assert np.mean([np.ptp(lengths[b]) for b in one_pass(lengths, 8, stream("pass"))]) < 10
 
 
 def test_layout_of_a_batch():
-    texts, no = Ragged.of([[5, 6, 7], [], [8]]), language.IGNORED
-    inputs, targets = language.padded(texts, np.array([2, 0, 1]), TINY)
+    texts, no = Ragged.of([[5, 6, 7], [], [8]]), IGNORED
+    inputs, targets = padded(texts, np.array([2, 0, 1]), TINY)
     np.testing.assert_array_equal(inputs[:, :4], [[3, 8, 3, 3], [3, 5, 6, 7], [3, 3, 3, 3]])
     np.testing.assert_array_equal(targets[:, :4], [[8, 3, no, no], [5, 6, 7, 3], [3, no, no, no]])
     assert inputs.shape == targets.shape == (3, 8)
     assert (targets[:, 4:] == no).all()
     longest = Ragged.of([[5] * (TINY.positions - 1)])
-    assert language.padded(longest, np.array([0]), TINY)[0].shape == (1, TINY.positions)
+    assert padded(longest, np.array([0]), TINY)[0].shape == (1, TINY.positions)
 
 
 # training -------------------------------------------------------------------------------------------------------------

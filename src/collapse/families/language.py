@@ -15,17 +15,14 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from collapse.errors import ConfigError, DataError
-from collapse.families.batches import IGNORED, ROUNDING, one_pass, padded, texts
-from collapse.families.training import budget, learning_rate, steps, train
+from collapse.families.batches import IGNORED, padded, texts
+from collapse.families.training import budget, steps, train
 from collapse.families.transformer import place
 from collapse.items import Items
 from collapse.seeding import Streams
 from collapse.store import load_arrays, save_arrays
 
-__all__ = [
-    "IGNORED", "ROUNDING", "budget", "evaluate", "learning_rate", "load", "log_probabilities", "one_pass", "padded",
-    "save", "steps", "train",
-]  # fmt: skip
+__all__ = ["budget", "evaluate", "load", "log_probabilities", "save", "steps", "train"]
 
 EVALUATION_TOKENS = 4096
 """Positions per batch in evaluation on a CPU."""
