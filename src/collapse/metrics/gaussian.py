@@ -1,4 +1,4 @@
-"""Measures of values drawn from a one-dimensional Gaussian."""
+"""Measures of values drawn from a Gaussian."""
 
 from collapse.datasets.gaussian import Gaussian
 from collapse.items import Items
@@ -9,5 +9,6 @@ def reference(data: Gaussian) -> None:
 
 
 def measure(items: Items, real: None, data: Gaussian, limit: int | None) -> dict[str, float]:
-    """Return mean and standard deviation of the only chain's items."""
-    return {"mean": float(items.output[0].mean()), "sd": float(items.output[0].std(ddof=1))}
+    """Return mean and standard deviation of the only chain's items, of their first coordinate where there are more."""
+    values = items.output[0] if items.output.ndim == 2 else items.output[0, :, 0]
+    return {"mean": float(values.mean()), "sd": float(values.std(ddof=1))}
