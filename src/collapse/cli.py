@@ -60,6 +60,14 @@ def prepare(dataset: Dataset, root: Root, settings: Settings) -> None:
 
 
 @app.command()
+def pretrained(out: Annotated[Path, typer.Option(help="the file")], settings: Settings) -> None:
+    """Convert weights of transformers' layout, from a folder or the hub, for recipes to start from."""
+    from collapse.commands.pretrained import pretrained
+
+    pretrained(out, _settings(settings))
+
+
+@app.command()
 def fit(
     dataset: Dataset,
     recipe: Recipe,
@@ -163,11 +171,12 @@ def figure(
     files: Annotated[list[Path] | None, typer.Argument(help="tables, examples and facts that it shows")] = None,
     root: Root = Path("results/laptop"),
     options: Annotated[str, typer.Option(help="what its script is told: JSON")] = "{}",
+    script: Annotated[Path | None, typer.Option(help="the script, where it is not that of the figure's name")] = None,
 ) -> None:
     """Draw a figure or a table: pdf, png, csv and caption."""
     from collapse.commands.figure import figure
 
-    figure(paper, name, files or [], root, _settings(options))
+    figure(paper, name, files or [], root, _settings(options), script=script)
 
 
 @app.command()

@@ -7,95 +7,17 @@ imported, so that the workflow parses in a fraction of a second.
 from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from collapse import digest, policies, samplers, selection
 from collapse.errors import ConfigError, DataError, unknown
+from collapse.schema import NAME, Block, Chains, Config, Figure, Gate, Pretrained, Selection
 
-NAME = r"^[A-Za-z][A-Za-z0-9_.]*$"
 RESERVED = {"policies": ("real",)}  # generation 1 lies in the folder real/
-Names = list[str]
 SERIES = ("dataset", "recipe", "policy", "sampler", "selector", "seed")
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Block(_Strict):
-    """Cells whose generations are persisted one by one: the product of the lists."""
-
-    dataset: Names
-    recipe: Names
-    policy: Names
-    sampler: Names
-    selector: Names = ["all"]
-    seed: list[Annotated[int, Field(ge=0)]]
-    generations: int = Field(ge=1)
-
-
-class Chains(_Strict):
-    """Chains that run in memory, ``seeds`` of them side by side: the product of the lists."""
-
-    dataset: Names
-    recipe: Names
-    policy: Names
-    seeds: int = Field(ge=1)
-    generations: int = Field(ge=1)
-
-
-class Selection(_Strict):
-    """Rows that a figure or a claim needs: a block of the config, filtered. ``all`` is every value of the block."""
-
-    block: str
-    dataset: Names | Literal["all"] = "all"
-    recipe: Names | Literal["all"] = "all"
-    policy: Names | Literal["all"] = "all"
-    sampler: Names | Literal["all"] = "all"
-    selector: Names | Literal["all"] = "all"
-    seed: list[int] | Literal["all"] = "all"
-
-
-class Figure(_Strict):
-    """A figure or a table: the rows it needs and what its script is told."""
-
-    rows: list[Selection] = []
-    options: dict[str, Any] = {}
-    extra: list[Literal["curves.parquet", "examples.json"]] = []
-
-
-class Gate(_Strict):
-    """A bound that generation 1 must keep before any claim on a block is judged."""
-
-    statement: str
-    block: str
-    metric: str
-    against: str | None = None
-    recipe: str | None = None
-    against_recipe: str | None = None
-    at_least: float | None = None
-    at_most: float | None = None
-
-
-class Config(_Strict):
-    """The whole config of a scale. See config/README.md for every key."""
-
-    scale: str = Field(pattern=NAME)
-    device: Literal["cpu", "cuda"] = "cpu"
-    datasets: dict[str, dict[str, Any]]
-    recipes: dict[str, dict[str, Any]]
-    policies: dict[str, dict[str, Any]]
-    samplers: dict[str, dict[str, Any]]
-    selectors: dict[str, dict[str, Any]]
-    cells: dict[str, Block] = {}
-    chains: dict[str, Chains] = {}
-    figures: dict[str, dict[str, Figure]]
-    gates: dict[str, Gate] = {}
-    claims: Names = []
-    curve_items: int | None = Field(default=None, ge=1)
 
 
 def _message(error: ValidationError, raw: dict) -> ConfigError:
@@ -104,7 +26,14 @@ def _message(error: ValidationError, raw: dict) -> ConfigError:
     first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     where, name = ".".join(str(p) for p in first["loc"]), str(first["loc"][-1]) if first["loc"] else ""
     if first["type"] == "extra_forbidden":
-        models = {"cells": Block, "chains": Chains, "figures": Figure, "rows": Selection, "gates": Gate}
+        models = {
+            "cells": Block,
+            "chains": Chains,
+            "figures": Figure,
+            "rows": Selection,
+            "gates": Gate,
+            "pretrained": Pretrained,
+        }
         model = next((models[p] for p in reversed(first["loc"]) if p in models), Config)
         model = Selection if "rows" in first["loc"] else model
         return ConfigError(f"config {where}: {unknown('key', name, model.model_fields)}")
@@ -165,7 +94,7 @@ def check(raw: dict[str, Any]) -> Config:
         config = Config.model_validate(raw)
     except ValidationError as error:
         raise _message(error, raw) from None
-    for what in ("datasets", "recipes", "policies", "samplers", "selectors", "cells", "chains", "gates"):
+    for what in ("datasets", "recipes", "policies", "samplers", "selectors", "pretrained", "cells", "chains", "gates"):
         _check_names(what, getattr(config, what))
     for name, entry in config.policies.items():
         policies.parse(name, entry)
@@ -187,7 +116,9 @@ def check(raw: dict[str, Any]) -> Config:
         entry = recipe(config, name)
         if entry.get("family") not in available("families"):
             raise unknown(f"family of recipe {name!r}", str(entry.get("family")), available("families"))
-        _check_options("recipe", name, entry, f"collapse.families.{entry['family']}", ("family",))
+        _check_options("recipe", name, entry, f"collapse.families.{entry['family']}", ("family", "start"))
+        if "start" in entry:
+            _check_start(config, name, entry)
     for name, block in {**config.cells, **config.chains}.items():
         for axis in ("dataset", "recipe", "policy", "sampler", "selector"):
             valid = getattr(config, {"policy": "policies"}.get(axis, f"{axis}s"))
@@ -209,6 +140,8 @@ def check(raw: dict[str, Any]) -> Config:
                 except ConfigError as error:
                     raise ConfigError(f"figure {paper}/{name}: {error}") from None
     for name, gate in config.gates.items():
+        if demanded := [b for b in (gate.block, gate.against) if b in config.cells and config.cells[b].on_demand]:
+            raise ConfigError(f"gate {name!r}: block {demanded[0]!r} is built on demand alone, a gate always")
         for block in (gate.block, gate.against):
             if block is not None and block not in config.cells:
                 raise ConfigError(f"gate {name!r}: {unknown('block', block, config.cells)}")
@@ -220,6 +153,25 @@ def check(raw: dict[str, Any]) -> Config:
         if gate.at_least is None and gate.at_most is None:
             raise ConfigError(f"gate {name!r} bounds nothing: give at_least or at_most")
     return config
+
+
+def _check_start(config: Config, name: str, recipe_: dict) -> None:
+    """Pretrained weights must be there, of the same family, and from fresh weights themselves."""
+    if recipe_["start"] not in config.pretrained:
+        raise ConfigError(f"recipe {name!r}: {unknown('start', str(recipe_['start']), config.pretrained)}")
+    what, source = f"pretrained {recipe_['start']!r}", config.pretrained[recipe_["start"]]
+    family = source.family
+    if source.recipe is not None:
+        if source.dataset not in config.datasets:
+            raise ConfigError(f"{what}: {unknown('dataset', str(source.dataset), config.datasets)}")
+        if source.recipe not in config.recipes:
+            raise ConfigError(f"{what}: {unknown('recipe', source.recipe, config.recipes)}")
+        other = recipe(config, source.recipe)
+        if "start" in other:
+            raise ConfigError(f"{what}: recipe {source.recipe!r} has a start itself: name one from fresh weights")
+        family = other.get("family")
+    if family != recipe_["family"]:
+        raise ConfigError(f"recipe {name!r} is of family {recipe_['family']!r}, its start {what} of {family!r}")
 
 
 PART = ("kind", "source", "path", "repository", "revision", "test", "vocabulary", "max_tokens")
@@ -292,6 +244,17 @@ def resolve(config: Config, rows: Selection) -> list[dict[str, Any]]:
         values[axis] = has if wanted == "all" else wanted
     rest = {k: getattr(block, k) for k in ("seeds", "generations") if k in type(block).model_fields}
     return [{**dict(zip(values, combination, strict=True)), **rest} for combination in product(*values.values())]
+
+
+def usual(config: Config) -> Config:
+    """Return the config without what is built on demand alone: its blocks, and the figures that show one of them."""
+    cells, chains = ({k: b for k, b in blocks.items() if not b.on_demand} for blocks in (config.cells, config.chains))
+
+    def shown(figure: Figure) -> bool:
+        return all(rows.block in cells or rows.block in chains for rows in figure.rows)
+
+    figures = {p: {k: f for k, f in each.items() if shown(f)} for p, each in config.figures.items()}
+    return config.model_copy(update={"cells": cells, "chains": chains, "figures": figures})
 
 
 def draws(config: Config, sampler: str) -> bool:

@@ -124,6 +124,14 @@ def _imported(tree: ast.Module, name: str, source: Path) -> tuple[str, str] | No
     return (module, cls) if module.split(".")[0] == "collapse" and _path(module, source) else None
 
 
+def defines(module: str, function: str, source: Path = SOURCE) -> bool:
+    """Whether a module defines a function of this name. Raises FileNotFoundError where there is no such module."""
+    path = _path(module, source)
+    if path is None:
+        raise FileNotFoundError(f"no module {module}")
+    return any(isinstance(node, ast.FunctionDef) and node.name == function for node in _parsed(path).body)
+
+
 def dataclass_fields(module: str, name: str = "Config", source: Path = SOURCE) -> list[str]:
     """Return the field names of a dataclass without importing its module: settings are checked before torch loads.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from collapse import config as configs
-from collapse import policies, selection
+from collapse import paths, policies, selection
 from collapse.config import SERIES, Config, Selection
 from collapse.policies import Policy
 
@@ -40,12 +40,35 @@ def parts(config: Config, names: dict, n: int) -> dict[int, int]:
             if source.kind == "synthetic":
                 wanted = ceil(selection.pool(selector, policies.needs(share, total)) / total)
                 found[source.index] = max(wanted, found.get(source.index, 0))
+    if n > 1 and config.samplers[names["sampler"]].get("prompts") == "synthetic":
+        found[n - 1] = max(ceil(selection.pool(selector, total) / total), found.get(n - 1, 0))
     return found
 
 
-def starts_from(config: Config, names: dict, n: int) -> int | None:
-    """Return the generation whose model generation ``n`` starts from, or None."""
-    return {"first": 1, "previous": n - 1}.get(policy(config, names["policy"]).init) if n > 1 else None
+def models(config: Config, names: dict, n: int) -> list[str]:
+    """Return the files of the models that generation ``n`` needs: whose weights it starts from, whose stream it sees.
+
+    Args:
+        config: the scale.
+        names: of the chain: dataset, recipe, seed, and for ``n`` > 1 the others.
+        n: generation.
+    """
+    rule = policy(config, names["policy"]) if n > 1 else Policy("real_only")
+    start = configs.recipe(config, names["recipe"]).get("start")
+    needed = (
+        policies.starts_from(rule, n, start is not None),
+        policies.streamed(rule, n, size(config, names["dataset"])),
+    )
+    found = {k: paths.model(k, **names) if k else pretrained(config, start) for k in needed if k is not None}
+    return list(found.values())
+
+
+def pretrained(config: Config, name: str) -> str:
+    """Return the file of pretrained weights: of generation 1 of a recipe on a data set, or read from elsewhere."""
+    entry = config.pretrained[name]
+    if entry.recipe is not None:
+        return paths.model(1, dataset=entry.dataset, recipe=entry.recipe, seed=0)
+    return paths.PRETRAINED.format(pretrained=name)
 
 
 def series(config: Config) -> list[Series]:
@@ -78,7 +101,11 @@ def chains(config: Config) -> dict[tuple[str, str, str], dict[str, int]]:
 
 
 def jobs(config: Config, paper: str | None = None, figure: str | None = None) -> list[tuple[str, dict]]:
-    """Return (rule, wildcards) of every job that builds the whole scale, or one figure alone, from nothing."""
+    """Return (rule, wildcards) of every job that builds the whole scale, or one figure alone, from nothing.
+
+    The whole scale is without what is built on demand.
+    """
+    config = config if figure else configs.usual(config)
     found: dict[tuple, tuple[str, dict]] = {}
 
     def add(rule: str, **wildcards):
@@ -92,6 +119,13 @@ def jobs(config: Config, paper: str | None = None, figure: str | None = None) ->
         names = chain.names
         shared = {k: names[k] for k in ("dataset", "recipe", "seed")}
         add("prepare", dataset=names["dataset"])
+        if start := configs.recipe(config, names["recipe"]).get("start"):
+            entry = config.pretrained[start]
+            if entry.recipe is not None:
+                add("prepare", dataset=entry.dataset)
+                add("fit_first", dataset=entry.dataset, recipe=entry.recipe, seed=0)
+            else:
+                add("pretrained", pretrained=start)
         add("fit_first", **shared)
         if not configs.draws(config, names["sampler"]):
             continue

@@ -21,6 +21,8 @@ class Inputs:
         curves: points of learning curves, where asked for.
         examples: (dataset, recipe, policy, sampler, selector, seed folder) -> generation -> decoded samples.
         facts: dataset -> its facts.
+        details: a row per drawn item, where asked for: the columns of its series, ``generation`` (0: the real items of
+            D_1), and what the data set's metrics tell of one item.
     """
 
     scale: str
@@ -28,6 +30,7 @@ class Inputs:
     curves: pd.DataFrame | None = None
     examples: dict[tuple, dict[str, list[dict[str, Any]]]] = field(default_factory=dict)
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    details: pd.DataFrame | None = None
 
 
 def pick(rows: pd.DataFrame | None, **wanted) -> pd.DataFrame:

@@ -5,7 +5,9 @@ chain, the second the item. Ragged outputs (texts) hold one chain.
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -178,3 +180,43 @@ class Items:
         for name, array in sorted(replace(self, logprob=None).arrays().items()):
             digest.update(f"{name}{array.dtype}{array.shape}".encode() + array.tobytes())
         return digest.hexdigest()
+
+
+class Endless:
+    """Items of a model without end: no set, but parts of N items drawn one after the other as they are asked for.
+
+    Attributes:
+        model: what they are drawn from.
+        size: N, the items of a part; a pass over the stream is one part.
+    """
+
+    def __init__(self, part: Callable[[int], Items], size: int, model: Any = None):
+        """Build a stream.
+
+        Args:
+            part: number of a part, from 0 -> its N items; the same number always gives the same items.
+            size: N.
+            model: what they are drawn from.
+        """
+        self.model, self.size = model, size
+        self._part, self._drawn, self._left = part, 0, None
+
+    def __len__(self) -> int:
+        return self.size
+
+    def batch(self, count: int) -> Items:
+        """Return the next ``count`` items; none comes twice."""
+        out = []
+        while count > 0:
+            if self._left is None or len(self._left) == 0:
+                self._left, self._drawn = self._part(self._drawn), self._drawn + 1
+            taken = min(count, len(self._left))
+            out.append(self._left.first(taken))
+            rest = np.arange(taken, len(self._left))
+            self._left = self._left.take(np.broadcast_to(rest, (self._left.chains, len(rest))))
+            count -= taken
+        return Items.concat(out)
+
+    def sha256(self) -> str:
+        """SHA-256 of the first part; hexadecimal."""
+        return self._part(0).sha256()

@@ -12,8 +12,8 @@ import numpy as np
 
 from collapse import policies, selection
 from collapse.checkpoint import Checkpoint
-from collapse.errors import TrainingError
-from collapse.items import Items, Ragged
+from collapse.errors import ConfigError, TrainingError
+from collapse.items import Endless, Items, Ragged
 from collapse.policies import Policy, Share, Source
 from collapse.seeding import Streams
 from collapse.selection import Selector
@@ -71,7 +71,7 @@ def mix(shares, size: int, budget: str, read: Read, data, cell: Cell, n: int, se
         size: N.
         budget: ``items`` cuts the set to N, drawn uniformly without replacement.
         read: (source, count) -> the first ``count`` (selected) items of a source.
-        data: the data set; it corrupts where a share says so.
+        data: the data set; it corrupts and corrects where a share says so.
         cell: the chain; its names seed the draws.
         n: generation.
         seeds: one per chain.
@@ -106,6 +106,8 @@ def mix(shares, size: int, budget: str, read: Read, data, cell: Cell, n: int, se
             raise ValueError(f"{share} gave {len(joined)} items")
         if share.corruption:
             joined = data.corrupt(joined, share.corruption, Streams(("corrupt", cell.dataset), seeds))
+        if share.correction:
+            joined = data.correct(joined, share.correction, Streams(("correct", *cell.fitted(n)), seeds))
         return joined
 
     parts = [take(place, share) for place, share in enumerate(shares)]
@@ -122,7 +124,7 @@ def mix(shares, size: int, budget: str, read: Read, data, cell: Cell, n: int, se
 
 def turn(
     cell, n, size, *, policy: Policy, family, config, data, read: Read, initial=None, observer=None, seeds,
-    checkpoint: Checkpoint | None = None,
+    checkpoint: Checkpoint | None = None, sampler=None, pretrained: bool = False,
 ) -> Turn:  # fmt: skip
     """Fit generation ``n`` on what the policy plans.
 
@@ -133,33 +135,42 @@ def turn(
         policy: what it trains on.
         family: module with ``fit``, and ``budget``.
         config: the family's settings.
-        data: data set with ``validation`` and ``corrupt``.
+        data: data set with ``validation``, ``corrupt`` and ``correct``.
         read: (source, count) -> items.
-        initial: generation -> model, called where the policy's init asks for the first or the previous model.
+        initial: generation -> model, called where the fit starts from the weights of one (`policies.starts_from`), or
+            trains on its stream.
         observer: called by the fit at the points of the learning curve.
         seeds: one per chain.
         checkpoint: where a family that can resume saves its state; None for nowhere.
+        sampler: how a stream is drawn.
+        pretrained: see `policies.starts_from`.
 
     Raises:
+        ConfigError: a stream beside other sources, or for a family that needs a set.
         TrainingError: an empty training set, or a failed fit.
         DataError: the checkpoint is corrupted, or of another fit.
     """
     shares = policies.plan(policy, n, size)
     if not shares:
         raise TrainingError(f"generation {n} of {cell} has no items to train on")
-    items, weights = mix(shares, size, policy.budget, read, data, cell, n, seeds)
+    if (k := policies.streamed(policy, n, size)) is None:
+        items, weights = mix(shares, size, policy.budget, read, data, cell, n, seeds)
+    else:
+        if not getattr(family, "STREAMS", False):
+            raise ConfigError(f"recipe {cell.recipe!r} trains on sets alone, and policy {cell.policy!r} is a stream")
+        items, weights = _stream(cell, n, k, initial(k), family, data, sampler, seeds, size), None
     facts = {
         "generation": n,
         "plan": policies.describe(policy, n, size),
         "items": len(items),
-        "real_fraction": items.real_fraction().tolist(),
+        "real_fraction": [0.0] * len(seeds) if k is not None else items.real_fraction().tolist(),
         "training_sha256": items.sha256(),
     }
     resuming = {}
     if checkpoint is not None:
         checkpoint.identify(training_sha256=facts["training_sha256"])
         resuming = {"checkpoint": checkpoint}
-    start = {"first": 1, "previous": n - 1}.get(policy.init) if n > 1 else None
+    start = policies.starts_from(policy, n, pretrained)
     model = family.fit(
         items,
         config=config,
@@ -172,6 +183,16 @@ def turn(
         **resuming,
     )
     return Turn(model, facts)
+
+
+def _stream(cell: Cell, n: int, k: int, model, family, data, sampler, seeds, size: int) -> Endless:
+    """What generation ``n`` sees of model ``k``: parts of N items, other ones than `draw` draws."""
+
+    def part(number: int) -> Items:
+        rng = Streams(("stream", *cell.fitted(n), number), seeds)
+        return family.sample(model, data.contexts(size, rng), sampler, rng).labelled(k, number * size)
+
+    return Endless(part, size, model)
 
 
 def evaluate(family, model, data, items, rng: Streams | None) -> dict[str, np.ndarray]:
@@ -189,7 +210,10 @@ def evaluate(family, model, data, items, rng: Streams | None) -> dict[str, np.nd
     return data.reduce(metrics) if hasattr(data, "reduce") else metrics
 
 
-def draw(cell: Cell, k: int, count: int, *, model, family, data, sampler, seeds, size: int, parts=None) -> Items:
+def draw(
+    cell: Cell, k: int, count: int, *, model, family, data, sampler, seeds, size: int, parts=None,
+    prompts: Items | None = None,
+) -> Items:  # fmt: skip
     """Sample at least ``count`` items from model ``k``, in parts of ``size`` that are seeded one by one.
 
     Whoever needs more of them begins with the same ones. A family that samples sufficient statistics (``BY_PART`` is
@@ -197,13 +221,15 @@ def draw(cell: Cell, k: int, count: int, *, model, family, data, sampler, seeds,
 
     Args:
         parts: draw these parts only; all that ``count`` needs by default.
+        prompts: synthetic items that a conditional model continues; None for the data set's own contexts.
     """
     by_part = getattr(family, "BY_PART", True)
     step = size if by_part else count
     out = []
     for part in parts if parts is not None else range(-(-count // step)):
         rng = Streams(("sample", *cell.sampled(k), part), seeds)
-        drawn = family.sample(model, data.contexts(step, rng), sampler, rng)
+        contexts = data.contexts(step, rng) if prompts is None else data.prompts(prompts.first(step))
+        drawn = family.sample(model, contexts, sampler, rng)
         out.append(drawn.labelled(k, part * step))
     items = type(out[0]).concat(out)
     texts = getattr(items, "output", None)
@@ -212,9 +238,23 @@ def draw(cell: Cell, k: int, count: int, *, model, family, data, sampler, seeds,
     return items
 
 
-def selected(items: Items, selector: Selector, cell: Cell, k: int, count: int, seeds) -> Items:
-    """Keep ``count`` of the items drawn from model ``k``."""
-    return selection.select(selector, items, count, Streams(("select", *cell.sampled(k), cell.selector), seeds))
+def prompted(sampler, k: int) -> bool:
+    """Whether what model ``k`` draws continues synthetic items: those that model ``k`` - 1 drew."""
+    return k > 1 and getattr(sampler, "prompts", "real") == "synthetic"
+
+
+def selected(items: Items, selector: Selector, cell: Cell, k: int, count: int, seeds, data) -> Items:
+    """Keep ``count`` of the items drawn from model ``k``; what the selector needs to know of them, the data set tells.
+
+    Raises:
+        ConfigError: the data set does not know its truth, and the selector needs it.
+        TrainingError: no item is valid.
+    """
+    scores = data.truth(items) if selection.needs(selector) == "truth" else None
+    if scores is None and selection.needs(selector):
+        raise ConfigError(f"selector {cell.selector!r} needs the true source, which {cell.dataset!r} does not know")
+    rng = Streams(("select", *cell.sampled(k), cell.selector), seeds)
+    return selection.select(selector, items, count, rng, scores)
 
 
 def run_chain(
@@ -235,20 +275,22 @@ def run_chain(
     samples: dict[int, Items] = {}
     models: dict[int, Any] = {}
     reads = policies.reads(policy, generations, size)
+    awaited: dict[int | None, int] = {}  # model -> the last generation that starts from it, or trains on its stream
+    for m in range(2, generations + 1):
+        awaited |= {policies.starts_from(policy, m): m, policies.streamed(policy, m, size): m}
 
     def read(source: Source, count: int) -> Items:
         if source.kind == "synthetic":
-            return selected(samples[source.index], selector, cell, source.index, count, seeds)
+            return selected(samples[source.index], selector, cell, source.index, count, seeds, data)
         return (data.real() if source.kind == "real" else data.fresh(source.index)).first(count)
 
     for n in range(1, generations + 1):
         made = turn(
             cell, n, size, policy=policy, family=family, config=config, data=data, read=read,
-            initial=models.__getitem__, seeds=seeds,
+            initial=models.__getitem__, seeds=seeds, sampler=sampler,
         )  # fmt: skip
-        if policy.init == "previous" or (policy.init == "first" and n == 1):
-            models.clear()
-            models[n] = made.model
+        models[n] = made.model
+        models = {k: model for k, model in models.items() if awaited.get(k, 0) > n}
         metrics = evaluate(family, made.model, data, data.test, Streams(("evaluate", *cell.fitted(n)), seeds))
         count = selection.pool(selector, max(size, reads.get(n, (0, 0))[0]))
         drawn = draw(

@@ -7,6 +7,7 @@ Sources. Model k is the model of generation k; generation 1 is fitted on real da
     real          D_1, the N real items that generation 1 is fitted on
     fresh(n)      the n-th of the disjoint real shards that were cut before generation 1 (fresh(1) is D_1)
     synthetic(k)  S_k, the items drawn from model k, first used by generation k + 1
+    stream(k)     items of model k without end, drawn as the fit goes: no item is seen twice
 
 Budgets. What is held equal between generations and policies.
     epochs  passes over the training set: a larger set takes more steps (Gerstgrasser et al., arXiv 2404.01413)
@@ -26,12 +27,14 @@ from collapse.errors import ConfigError, unknown
 
 BUDGETS = ("epochs", "items", "steps")
 INITS = ("scratch", "first", "previous")
+PRETRAINED = 0
+"""The generation of weights that a recipe starts from and no fit of its chain made: they come before generation 1."""
 DRAWS = ("all", "first", "redrawn", "anchored")
 
 
 @dataclass(frozen=True, order=True)
 class Source:
-    """Where items come from: ``kind`` is ``real``, ``fresh`` or ``synthetic``; ``index`` the shard or the model."""
+    """Where items come from: ``kind`` is ``real``, ``fresh``, ``synthetic`` or ``stream``; ``index`` shard or model."""
 
     kind: str
     index: int = 0
@@ -64,6 +67,7 @@ class Share:
             replacement, ``redrawn`` in each generation or ``anchored`` (the same in all of them).
         weight: loss weight of each item, relative to 1.
         corruption: share of each item's parts that the data set replaces by noise before training, in [0, 1].
+        correction: share of the items that an oracle corrects before training, in [0, 1].
     """
 
     sources: tuple[Source, ...]
@@ -71,6 +75,7 @@ class Share:
     draw: str = "all"
     weight: float = 1.0
     corruption: float = 0.0
+    correction: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -175,6 +180,31 @@ def drawn(policy: Policy, k: int, last: int, size: int) -> int:
     return max(size, reads(policy, last, size, start=k + 1).get(k, (0, 0))[0])
 
 
+def starts_from(policy: Policy, n: int, pretrained: bool = False) -> int | None:
+    """Return the generation whose weights generation ``n`` starts from; `PRETRAINED`, or None for fresh weights.
+
+    Args:
+        policy: its init.
+        n: generation.
+        pretrained: whether the recipe starts from pretrained weights where the policy names no generation.
+    """
+    own = {"first": 1, "previous": n - 1}.get(policy.init) if n > 1 else None
+    return PRETRAINED if own is None and pretrained else own
+
+
+def streamed(policy: Policy, n: int, size: int) -> int | None:
+    """Return the model whose endless stream generation ``n`` trains on, or None where it trains on a set.
+
+    Raises:
+        ConfigError: the plan puts a stream beside something else: a set has an end, a stream has none.
+    """
+    shares = plan(policy, n, size)
+    found = [source.index for share in shares for source in share.sources if source.kind == "stream"]
+    if found and sum(len(share.sources) for share in shares) > 1:
+        raise ConfigError(f"policy of kind {policy.kind!r} puts a stream beside other sources: it has no end to join")
+    return found[0] if found else None
+
+
 def sources(policy: Policy, n: int, size: int) -> tuple[Source, ...]:
     """Return the distinct sources that generation ``n`` reads, sorted."""
     return tuple(sorted({source for share in plan(policy, n, size) for source in share.sources}))
@@ -190,7 +220,8 @@ def describe(policy: Policy, n: int, size: int) -> str:
     def text(share: Share) -> str:
         out = f"{'&'.join(map(str, share.sources))} {share.count} {share.draw}"
         out += f" x{share.weight:.6g}" if share.weight != 1 else ""
-        return out + (f" corrupted {share.corruption:.6g}" if share.corruption else "")
+        out += f" corrupted {share.corruption:.6g}" if share.corruption else ""
+        return out + (f" corrected {share.correction:.6g}" if share.correction else "")
 
     return " + ".join(text(s) for s in plan(policy, n, size)) + f" | {fixed.budget}, {fixed.init}"
 
@@ -316,6 +347,21 @@ def growing(n, size, *, exponent=0.5):
     if exponent < -1:
         raise ConfigError(f"exponent must be at least -1, where the size stays N, got {exponent}")
     return (Share((synthetic(n - 1),), ceil(size * (n - 1) ** (1 + exponent) - 1e-9), "first"),)
+
+
+@kind
+def stream(n, size):
+    """Items of model n-1 without end, N to a pass: no finite sample (the variational autoencoders of Shumailov et al.).
+
+    What is left of the three errors are expressivity and approximation.
+    """
+    return (Share((Source("stream", n - 1),), size),)
+
+
+@kind
+def oracle(n, size, *, share=0.1):
+    """S_{n-1}, a share q of which an expert with access to the truth corrects: new information at q N answers."""
+    return (Share((synthetic(n - 1),), size, "first", correction=_fraction("share", share)),)
 
 
 @kind

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from collapse.errors import ConfigError, unknown
+from collapse.errors import ConfigError, TrainingError, unknown
 from collapse.seeding import Streams
 
 
@@ -31,6 +31,16 @@ def _random(scores, pool: int, count: int, rng: Streams) -> np.ndarray:
     return rng.each(lambda g: np.sort(g.choice(pool, count, replace=False)))
 
 
+def _valid(scores, pool: int, count: int, rng: Streams) -> np.ndarray:
+    def kept(row: np.ndarray) -> np.ndarray:
+        good = np.flatnonzero(np.isfinite(row[:pool]))
+        if len(good) == 0:
+            raise TrainingError(f"not one of {pool} items is valid: there is nothing to train on")
+        return np.resize(good, count)
+
+    return np.stack([kept(row) for row in scores])
+
+
 @dataclass(frozen=True)
 class _Kind:
     keep: Callable[..., np.ndarray]
@@ -38,7 +48,18 @@ class _Kind:
     needs: str | None = None
 
 
-KINDS = {"all": _Kind(_all, {}), "random": _Kind(_random, {"keep": 0.5})}
+KINDS = {
+    "all": _Kind(_all, {}),
+    "random": _Kind(_random, {"keep": 0.5}),
+    "valid": _Kind(_valid, {"keep": 0.5}, "truth"),
+}
+"""What each kind keeps.
+
+all     everything
+random  a share ``keep``, drawn uniformly: a control
+valid   what a formal checker accepts: items of positive probability under the true source, the first ones drawn. Of
+        ``count / keep`` items; where fewer than ``count`` are valid, they are taken again from the start.
+"""
 
 
 def parse(name: str, entry: dict[str, Any]) -> Selector:
@@ -62,6 +83,11 @@ def pool(selector: Selector, count: int) -> int:
     return ceil(count / selector.options.get("keep", 1) - 1e-9)
 
 
+def needs(selector: Selector) -> str | None:
+    """Return what a selector must be told of the items: ``truth``, or None."""
+    return KINDS[selector.kind].needs
+
+
 def select(selector: Selector, items, count: int, rng: Streams, scores: np.ndarray | None = None):
     """Keep ``count`` of the first ``pool(selector, count)`` items.
 
@@ -74,6 +100,7 @@ def select(selector: Selector, items, count: int, rng: Streams, scores: np.ndarr
 
     Raises:
         ValueError: scores are missing, or too few items were sampled.
+        TrainingError: no item is valid.
     """
     rule, needed = KINDS[selector.kind], pool(selector, count)
     if rule.needs and scores is None:

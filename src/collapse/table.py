@@ -9,7 +9,7 @@ from collapse import store
 from collapse.errors import DataError
 
 KEY = ["dataset", "recipe", "policy", "sampler", "selector", "seed", "generation"]
-GRID = ["d", "T", "sigma2", "design"]
+GRID = ["d", "T", "sigma2", "design", "shape"]
 """Columns that belong to the key where a table has them (chains over a grid of settings)."""
 
 

@@ -17,6 +17,7 @@ except CollapseError as error:
     raise WorkflowError(str(error))
 
 ROOT = f"results/{CONFIG.scale}"
+USUAL = checked.usual(CONFIG)
 SERIES = checked.series(CONFIG)
 CHAINS = grid.chains(CONFIG)
 
@@ -40,6 +41,7 @@ wildcard_constraints:
     policy=any_of(CONFIG.policies),
     sampler=any_of(CONFIG.samplers),
     selector=any_of(CONFIG.selectors),
+    pretrained=any_of(CONFIG.pretrained),
     paper=any_of(CONFIG.figures),
     figure=any_of(f for figures in CONFIG.figures.values() for f in figures),
     seed=r"\d+",
@@ -131,8 +133,18 @@ def training_inputs(w):
         raise WorkflowError(f"generation {n} is not in the grid: {w.policy} ends at {length(w)}")
     parts = sorted(grid.parts(CONFIG, names, n).items())
     files = [at(file) for k, count in parts for file in paths.samples(k, count, **names)]
-    start = grid.starts_from(CONFIG, names, n)
-    return files + ([at(paths.generation(start, **names), "model.safetensors")] if start else [])
+    return files + [at(file) for file in grid.models(CONFIG, names, n)]
+
+
+def first_inputs(w):
+    """The pretrained weights that generation 1 starts from, where its recipe has some."""
+    return [at(file) for file in grid.models(CONFIG, dict(w.items()), 1)]
+
+
+def start(w):
+    """Settings of a recipe that starts from pretrained weights: where they are."""
+    name = recipe_entry(w).get("start")
+    return {"start": grid.pretrained(CONFIG, name)} if name else {}
 
 
 def generation_files(w):
@@ -141,6 +153,7 @@ def generation_files(w):
     if last > length(w):
         raise WorkflowError(f"generation {last} is not in the grid: {w.policy} ends at {length(w)}")
     metrics = [at(paths.generation(n, **names), "metrics.json") for n in range(1, last + 1)]
+    metrics.append(at(paths.model(1, **names)))
     drawn = range(1, last + 1) if checked.draws(CONFIG, w.sampler) else ()
     items = [at(file) for n in drawn for file in paths.samples(n, 1, **names)]
     return metrics + items
@@ -166,8 +179,8 @@ def figure_extra(w):
 
 
 def figures(*papers):
-    """The pdf of every figure of some papers, or of all."""
-    return [at("figures", paper, f"{name}.pdf") for paper in papers or CONFIG.figures for name in CONFIG.figures[paper]]
+    """The pdf of every figure of some papers, or of all; without those on demand."""
+    return [at("figures", paper, f"{name}.pdf") for paper in papers or USUAL.figures for name in USUAL.figures[paper]]
 
 
 def claims_files():
@@ -176,8 +189,8 @@ def claims_files():
 
 def judged_rows():
     """Rows of every claim and gate that this scale's grid holds; each series once, at its full length."""
-    gated = {name for gate in CONFIG.gates.values() for name in (gate.block, gate.against) if name}
-    wanted = judging.selections([Path(workflow.basedir, file) for file in claims_files()], CONFIG)
+    gated = {name for gate in USUAL.gates.values() for name in (gate.block, gate.against) if name}
+    wanted = judging.selections([Path(workflow.basedir, file) for file in claims_files()], USUAL)
     wanted += [checked.Selection(block=block) for block in sorted(gated)]
     files = []
     for table in grid.tables(CONFIG, wanted):

@@ -2,7 +2,7 @@ rule figure:
     input:
         rows=figure_rows,
         extra=figure_extra,
-        script="figures/{paper}/{figure}.py",
+        script=lambda w: f"figures/{w.paper}/{CONFIG.figures[w.paper][w.figure].script or w.figure}.py",
     output:
         pdf=report(
             at("figures/{paper}/{figure}.pdf"),
@@ -28,9 +28,11 @@ rule figure:
         root=root,
         options=lambda w: as_json(CONFIG.figures[w.paper][w.figure].options),
         code=lambda w: digest.code("collapse.commands.figure")
-        + digest.script(Path(workflow.basedir, "figures", w.paper, f"{w.figure}.py")),
+        + digest.script(
+            Path(workflow.basedir, "figures", w.paper, f"{CONFIG.figures[w.paper][w.figure].script or w.figure}.py")
+        ),
     shell:
-        "PYTHONPATH=src python -m collapse figure {wildcards.paper} {wildcards.figure} --root {params.root}"
+        "PYTHONPATH=src python -m collapse figure {wildcards.paper} {wildcards.figure} --script {input.script} --root {params.root}"
         " --options {params.options:q} {input.rows} {input.extra} > {log} 2>&1"
 
 
@@ -42,6 +44,15 @@ for _paper, _figures in CONFIG.figures.items():
         input:
             figures(_paper),
         localrule: True
+
+    if set(_figures) - set(USUAL.figures[_paper]):
+
+        rule:
+            name:
+                f"{_paper}_full"
+            input:
+                [at("figures", _paper, f"{_figure}.pdf") for _figure in _figures],
+            localrule: True
 
     for _figure in _figures:
 

@@ -1,8 +1,33 @@
 # One job makes one generation. Generation 1 is fitted once and sampled once per sampler, whatever policies follow.
 
 
+rule pretrained:
+    input:
+        lambda w: CONFIG.pretrained[w.pretrained].path or [],
+    output:
+        at(paths.PRETRAINED),
+    log:
+        at("logs/pretrained/{pretrained}.log"),
+    benchmark:
+        at("benchmarks/pretrained/{pretrained}.tsv")
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=120,
+    params:
+        settings=lambda w: as_json(CONFIG.pretrained[w.pretrained].model_dump(exclude_none=True)),
+        code=lambda w: digest.code(
+            "collapse.commands.pretrained", f"collapse.families.{CONFIG.pretrained[w.pretrained].family}"
+        ),
+    shell:
+        "PYTHONPATH=src python -m collapse pretrained --out {output} --settings {params.settings:q} > {log} 2>&1"
+
+
 rule fit_first:
     input:
+        first_inputs,
         data=at(paths.DATA),
         facts=at(paths.DATA_FACTS),
     output:
@@ -22,7 +47,9 @@ rule fit_first:
         runtime=720,
     params:
         root=root,
-        settings=lambda w: settings(w, "dataset", "recipe", device=CONFIG.device, curve_items=CONFIG.curve_items),
+        settings=lambda w: settings(
+            w, "dataset", "recipe", device=CONFIG.device, curve_items=CONFIG.curve_items, **start(w)
+        ),
         code=code("fit"),
     shell:
         "PYTHONPATH=src python -m collapse fit --root {params.root} --dataset {wildcards.dataset}"
@@ -93,6 +120,7 @@ rule fit:
             count=drawn(w),
             device=CONFIG.device,
             curve_items=CONFIG.curve_items,
+            **start(w),
         ),
         code=code("fit"),
     shell:
@@ -110,6 +138,7 @@ rule measure:
     output:
         rows=at(paths.TABLES, "rows.parquet"),
         curves=at(paths.TABLES, "curves.parquet"),
+        details=at(paths.TABLES, "details.parquet"),
         examples=at(paths.TABLES, "examples.json"),
     log:
         at(paths.TABLES.replace("runs/", "logs/measure/"), "measure.log"),
@@ -120,6 +149,7 @@ rule measure:
         "../../envs/torch.yaml"
     threads: 1
     resources:
+        gpu=lambda w: gpu(w) * digest.defines(f"collapse.metrics.{dataset_entry(w)['kind']}", "details"),
         mem_mb=memory(2000, 0.0025),
         runtime=120,
     params:

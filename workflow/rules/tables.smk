@@ -1,6 +1,6 @@
 rule runs:
     input:
-        rows_files([checked.Selection(block=b) for b in [*CONFIG.cells, *CONFIG.chains]]),
+        rows_files([checked.Selection(block=b) for b in [*USUAL.cells, *USUAL.chains]]),
     output:
         at("tables", "runs.parquet"),
     log:

@@ -18,7 +18,7 @@ rule judge:
         runtime=60,
     params:
         root=root,
-        settings=as_json(CONFIG.model_dump(include={"cells", "chains", "gates"})),
+        settings=as_json(USUAL.model_dump(include={"cells", "chains", "gates"})),
         code=digest.code("collapse.commands.judge", rules=[]),
     shell:
         "PYTHONPATH=src python -m collapse judge --root {params.root} --settings {params.settings:q}"

@@ -15,7 +15,8 @@ from collapse.commands.job import Job
 from collapse.commands.settings import provenance
 from collapse.errors import ConfigError, DataError, TrainingError
 from collapse.items import Items, Ragged
-from collapse.loop import draw, evaluate, turn
+from collapse.loop import draw, evaluate, prompted, selected, turn
+from collapse.policies import PRETRAINED, synthetic
 from collapse.seeding import Streams
 
 
@@ -123,17 +124,22 @@ def fit(job: Job, n: int, threads: int = 1) -> None:
             made = turn(
                 job.cell, n, data.size, policy=job.policy, family=family, config=job.config, data=data, read=job.read,
                 initial=lambda k: _load(job, k), observer=observe, seeds=seeds,
-                checkpoint=checkpoint,
+                checkpoint=checkpoint, sampler=job.sampler if n > 1 else None, pretrained=job.pretrained,
             )  # fmt: skip
         rng = Streams(("evaluate", *job.cell.fitted(n)), seeds)
         metrics = _scalars(evaluate(family, made.model, data, data.test, rng))
+        if n == 1 and job.pretrained:
+            before = _scalars(evaluate(family, _load(job, PRETRAINED), data, data.test, rng))
+            metrics["start_cross_entropy"] = before["cross_entropy"]
         fitted, row = time.time(), {**made.facts, "real_fraction": made.facts["real_fraction"][0]}
         timing = {"fit_seconds": round(fitted - started, 3), **getattr(made.model, "pace", {})}
         folder = job.folder(n)
         family.save(made.model, folder / "model.safetensors")
         if n > 1:
             saved = time.time()
-            items = _draw(job, n, selection.pool(job.selector, job.settings["count"]), made.model)
+            prompts = job.read(synthetic(n - 1), data.size) if prompted(job.sampler, n) else None
+            count = selection.pool(job.selector, job.settings["count"])
+            items = _draw(job, n, count, made.model, prompts=prompts)
             timing |= _drawing_pace(items, time.time() - saved)
             store.save_arrays(folder / "samples.safetensors", items.arrays())
             row["samples_sha256"] = items.sha256()
@@ -167,6 +173,8 @@ def sample(job: Job, part: int, threads: int = 1) -> None:
 
 def _load(job: Job, k: int):
     """Read model ``k``. Raises DataError where it is not one of the recipe's settings: it would draw other samples."""
+    if k == PRETRAINED:
+        return job.family.load(job.root / job.settings["start"])
     path = job.folder(k) / "model.safetensors"
     model = job.family.load(path)
     if (found := getattr(model, "config", job.config)) != job.config:
@@ -175,17 +183,15 @@ def _load(job: Job, k: int):
     return model
 
 
-def _draw(job: Job, k: int, count: int, model: Any, parts=None):
+def _draw(job: Job, k: int, count: int, model: Any, parts=None, prompts=None):
     return draw(
         job.cell, k, count, model=model, family=job.family, data=job.data, sampler=job.sampler, seeds=(job.seed,),
-        size=job.data.size, parts=parts,
+        size=job.data.size, parts=parts, prompts=prompts,
     )  # fmt: skip
 
 
 def select(job: Job, k: int, count: int) -> dict[str, Any]:
     """Apply the selector to what was drawn from model ``k``; return how many were there, how many kept, and which."""
     drawn = job.samples(k, selection.pool(job.selector, count))
-    from collapse.loop import selected
-
-    kept = selected(drawn, job.selector, job.cell, k, count, (job.seed,))
+    kept = selected(drawn, job.selector, job.cell, k, count, (job.seed,), job.data)
     return {"drawn": len(drawn), "kept": len(kept), "index": kept.index[0].tolist()}

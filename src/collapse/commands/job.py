@@ -22,7 +22,8 @@ class Job:
         root: ``results/<scale>``.
         cell: names of the chain.
         seed: its seed.
-        settings: entries of the config, ``{dataset, recipe, policy, sampler, selector, generations, device}``.
+        settings: entries of the config, ``{dataset, recipe, policy, sampler, selector, generations, device}``, and
+            ``start``: the file, below ``root``, of the pretrained weights that the recipe starts from.
     """
 
     root: Path
@@ -54,7 +55,7 @@ class Job:
         wanted = {f.name for f in fields(self.family.Config)}
         offered = {**self.data.provides, "device": self.settings.get("device", "cpu")}
         provided = {k: v for k, v in offered.items() if k in wanted}
-        recipe = {k: v for k, v in self.settings["recipe"].items() if k != "family"}
+        recipe = {k: v for k, v in self.settings["recipe"].items() if k not in ("family", "start")}
         if twice := set(recipe) & set(provided):
             raise ConfigError(f"recipe {self.cell.recipe!r} sets {sorted(twice)}, which the data set provides")
         return build(self.family.Config, {**provided, **recipe}, f"recipe {self.cell.recipe!r}")
@@ -84,9 +85,14 @@ class Job:
             if hasattr(self.family, "Sampler"):
                 raise ConfigError(f"sampler {self.cell.sampler!r} has no settings; {self.cell.recipe!r} needs some")
             return None
-        from collapse.families.decoding import Sampler  # an import that the digest sees
+        from collapse.samplers import Sampler
 
         return build(Sampler, entry, f"sampler {self.cell.sampler!r}")
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the recipe starts from pretrained weights."""
+        return "start" in self.settings["recipe"]
 
     def folder(self, n: int) -> Path:
         """Folder of generation ``n``."""
@@ -102,5 +108,5 @@ class Job:
         """Read ``count`` selected items of a source from files (`loop.Read`)."""
         if source.kind == "synthetic":
             drawn = self.samples(source.index, selection.pool(self.selector, count))
-            return selected(drawn, self.selector, self.cell, source.index, count, (self.seed,))
+            return selected(drawn, self.selector, self.cell, source.index, count, (self.seed,), self.data)
         return (self.data.real() if source.kind == "real" else self.data.fresh(source.index)).first(count)

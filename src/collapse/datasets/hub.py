@@ -68,6 +68,7 @@ class _File:
     revision: str
     name: str
     cache: Path
+    kind: str = "dataset"
 
     def __str__(self) -> str:
         return f"{self.name} of {self.repository} at {self.revision}"
@@ -75,7 +76,7 @@ class _File:
     def _folder(self) -> Path:
         from huggingface_hub.file_download import repo_folder_name
 
-        return self.cache / repo_folder_name(repo_id=self.repository, repo_type="dataset")
+        return self.cache / repo_folder_name(repo_id=self.repository, repo_type=self.kind)
 
     @property
     def place(self) -> Path:
@@ -95,7 +96,7 @@ class _File:
         """Return the file where this module or the library put it, if it is there."""
         from huggingface_hub import try_to_load_from_cache
 
-        found = try_to_load_from_cache(self.repository, self.name, self.cache, self.revision, "dataset")
+        found = try_to_load_from_cache(self.repository, self.name, self.cache, self.revision, self.kind)
         return Path(found) if isinstance(found, str) else None
 
     def check(self, path: Path, expected: str | None) -> None:
@@ -110,11 +111,12 @@ def fetch(
     names: tuple[str, ...],
     checksums: Mapping[str, str],
     *,
+    kind: str = "dataset",
     endpoint: str | None = None,
     cache: Path | None = None,
     patience: Patience = PATIENCE,
 ) -> tuple[Path, ...]:
-    """Return local copies of files of a data set on the hub; what is in the hub's cache is not fetched again.
+    """Return local copies of files of a repository of the hub; what is in the hub's cache is not fetched again.
 
     Several processes may ask for the same file at once: one fetches it, the others wait for it. Progress and retries
     are shown on standard error.
@@ -124,6 +126,7 @@ def fetch(
         revision: a commit, 40 hexadecimal digits.
         names: paths inside the repository.
         checksums: name -> SHA-256, hexadecimal; files without one are not checked beyond their length.
+        kind: of the repository, ``dataset`` or ``model``.
         endpoint: address of the hub; None is ``HF_ENDPOINT``, or the usual one.
         cache: folder of the hub's cache; None is the usual one, below ``HF_HOME``.
         patience: retries and time-outs. With the default a hub that stays silent is given up after 90 s.
@@ -136,7 +139,7 @@ def fetch(
     from huggingface_hub import constants
 
     folder = Path(constants.HF_HUB_CACHE if cache is None else cache)
-    files = [_File(repository, revision, name, folder) for name in names]
+    files = [_File(repository, revision, name, folder, kind) for name in names]
     try:
         return tuple(_one(file, checksums.get(file.name), endpoint, patience) for file in files)
     except Failed as error:
@@ -186,7 +189,7 @@ def _download(file: _File, endpoint: str | None, patience: Patience) -> None:
 
     if constants.is_offline_mode():
         raise Failed(f"cannot reach the hub for {file}: HF_HUB_OFFLINE is set, and it is not in {file.cache}")
-    url = hf_hub_url(file.repository, file.name, repo_type="dataset", revision=file.revision, endpoint=endpoint)
+    url = hf_hub_url(file.repository, file.name, repo_type=file.kind, revision=file.revision, endpoint=endpoint)
     address = urlsplit(url)
     if address.scheme not in ("http", "https") or not address.hostname or address.port == 0:
         raise Failed(f"{url} is no address: check HF_ENDPOINT")

@@ -1,0 +1,40 @@
+"""`collapse pretrained`: weights from elsewhere, converted once to the form that recipes start from."""
+
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from collapse import store
+from collapse.commands.settings import provenance
+from collapse.errors import DataError
+
+
+def pretrained(out: Path, entry: dict[str, Any]) -> None:
+    """Write a model of transformers' layout as a model of a family.
+
+    Args:
+        out: the file; ``provenance.json`` lies beside it.
+        entry: of the config: ``family``, and ``path`` or ``repository`` and ``revision``; ``sha256`` of its files.
+
+    Raises:
+        CollapseError: the files cannot be had, or are not a model of the family.
+    """
+    started = time.time()
+    family = import_module(f"collapse.families.{entry['family']}")
+    folder = Path(entry["path"]) if "path" in entry else _fetch(entry)
+    for name, expected in entry.get("sha256", {}).items():
+        if (found := store.sha256(folder / name)) != expected:
+            raise DataError(f"{folder / name} has SHA-256 {found}, the config says {expected}: fetch it anew")
+    family.save(family.load_pretrained(folder), out)
+    store.write_json(out.with_name("provenance.json"), provenance(started))
+
+
+def _fetch(entry: dict[str, Any]) -> Path:
+    """Fetch configuration and weights from the hub; return their folder."""
+    from collapse.datasets import hub
+
+    files = hub.fetch(
+        entry["repository"], entry["revision"], ("config.json", "model.safetensors"), entry["sha256"], kind="model"
+    )
+    return files[0].parent
