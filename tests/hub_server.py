@@ -1,6 +1,7 @@
 """A local stand-in for the Hugging Face hub: the few routes that a download needs, and faults on demand.
 
     GET, HEAD /datasets/<repository>/resolve/<revision>/<file>     200, 206 or 416 with the hub's headers
+    GET, HEAD /<repository>/resolve/<revision>/<file>              the same, of a model
     GET, HEAD /store/<number>                                      where a large file leads when `Hub.store` is set
     else                                                           404
 
@@ -67,7 +68,8 @@ class Hub:
     """The files, the faults to come, and the requests that were seen.
 
     Attributes:
-        files: (repository, revision, name) -> bytes.
+        files: (repository, revision, name) -> bytes, of data sets.
+        models: the same of models.
         refusals: repository -> the answer to everything that is asked of it.
         faults: one for each request for bytes, in order; None is no fault. Those for redirects are not counted.
         store: lead to another host for the bytes.
@@ -76,6 +78,7 @@ class Hub:
 
     def __init__(self):
         self.files: dict[tuple[str, str, str], bytes] = {}
+        self.models: dict[tuple[str, str, str], bytes] = {}
         self.refusals: dict[str, Answer] = {}
         self.faults: deque[Fault | Answer | Lie | None] = deque()
         self.store, self.seen, self.port = False, [], 0
@@ -115,21 +118,22 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if path.startswith("/store/"):
             hub.seen.append(request)
             return self._bytes(request, list(hub.files.values())[int(path.removeprefix("/store/"))], {})
-        if not path.startswith("/datasets/") or "/resolve/" not in path:
+        if "/resolve/" not in path:
             return self._plain(request, Answer(404))
         hub.seen.append(request)
-        repository, _, rest = path.removeprefix("/datasets/").partition("/resolve/")
+        files = hub.files if path.startswith("/datasets/") else hub.models
+        repository, _, rest = path.removeprefix("/datasets/").removeprefix("/").partition("/resolve/")
         revision, _, name = rest.partition("/")
         if repository in hub.refusals:
             return self._plain(request, hub.refusals[repository])
-        if repository not in {r for r, _, _ in hub.files}:
+        if repository not in {r for r, _, _ in files}:
             return self._plain(request, Answer(401, {"X-Error-Code": "RepoNotFound"}))
-        if (repository, revision) not in {(r, v) for r, v, _ in hub.files}:
+        if (repository, revision) not in {(r, v) for r, v, _ in files}:
             return self._plain(request, Answer(404, {"X-Error-Code": "RevisionNotFound"}))
         commit = {"X-Repo-Commit": revision}
-        if (content := hub.files.get((repository, revision, name))) is None:
+        if (content := files.get((repository, revision, name))) is None:
             return self._plain(request, Answer(404, {"X-Error-Code": "EntryNotFound", **commit}))
-        if not hub.store:
+        if not hub.store or files is hub.models:
             return self._bytes(request, content, {**commit, "ETag": '"0123"'})
         number = list(hub.files).index((repository, revision, name))
         linked = {"X-Linked-Size": str(len(content)), "X-Linked-Etag": '"0123"'}

@@ -117,7 +117,10 @@ def check(raw: dict[str, Any]) -> Config:
         if entry.get("family") not in available("families"):
             raise unknown(f"family of recipe {name!r}", str(entry.get("family")), available("families"))
         _check_options("recipe", name, entry, f"collapse.families.{entry['family']}", ("family", "start"))
-        if "start" in entry:
+    for name in config.pretrained:
+        _check_pretrained(config, name)
+    for name in config.recipes:
+        if "start" in (entry := recipe(config, name)):
             _check_start(config, name, entry)
     for name, block in {**config.cells, **config.chains}.items():
         for axis in ("dataset", "recipe", "policy", "sampler", "selector"):
@@ -128,6 +131,7 @@ def check(raw: dict[str, Any]) -> Config:
     for name, block in config.cells.items():
         if block.generations > 1 and (idle := [s for s in block.sampler if not draws(config, s)]):
             raise ConfigError(f"block {name!r}: sampler {idle[0]!r} draws nothing to train generation 2 on")
+    _check_streams(config)
     if both := set(config.cells) & set(config.chains):
         raise ConfigError(f"block {both.pop()!r} is named twice: under cells and under chains")
     _check_shards(config)
@@ -142,7 +146,7 @@ def check(raw: dict[str, Any]) -> Config:
     for name, gate in config.gates.items():
         if demanded := [b for b in (gate.block, gate.against) if b in config.cells and config.cells[b].on_demand]:
             raise ConfigError(f"gate {name!r}: block {demanded[0]!r} is built on demand alone, a gate always")
-        for block in (gate.block, gate.against):
+        for block in (gate.block, gate.against, *gate.closes):
             if block is not None and block not in config.cells:
                 raise ConfigError(f"gate {name!r}: {unknown('block', block, config.cells)}")
         for block, named in ((gate.block, gate.recipe), (gate.against, gate.against_recipe)):
@@ -155,23 +159,51 @@ def check(raw: dict[str, Any]) -> Config:
     return config
 
 
+def _check_pretrained(config: Config, name: str) -> None:
+    """Pretrained weights must be of a family, or of a fit that is there and from fresh weights itself."""
+    what, source = f"pretrained {name!r}", config.pretrained[name]
+    if source.recipe is None:
+        if source.family not in available("families"):
+            raise ConfigError(f"{what}: {unknown('family', str(source.family), available('families'))}")
+        return
+    if source.dataset not in config.datasets:
+        raise ConfigError(f"{what}: {unknown('dataset', str(source.dataset), config.datasets)}")
+    if source.recipe not in config.recipes:
+        raise ConfigError(f"{what}: {unknown('recipe', source.recipe, config.recipes)}")
+    if "start" in recipe(config, source.recipe):
+        raise ConfigError(f"{what}: recipe {source.recipe!r} has a start itself: name one from fresh weights")
+
+
 def _check_start(config: Config, name: str, recipe_: dict) -> None:
-    """Pretrained weights must be there, of the same family, and from fresh weights themselves."""
-    if recipe_["start"] not in config.pretrained:
-        raise ConfigError(f"recipe {name!r}: {unknown('start', str(recipe_['start']), config.pretrained)}")
-    what, source = f"pretrained {recipe_['start']!r}", config.pretrained[recipe_["start"]]
-    family = source.family
-    if source.recipe is not None:
-        if source.dataset not in config.datasets:
-            raise ConfigError(f"{what}: {unknown('dataset', str(source.dataset), config.datasets)}")
-        if source.recipe not in config.recipes:
-            raise ConfigError(f"{what}: {unknown('recipe', source.recipe, config.recipes)}")
-        other = recipe(config, source.recipe)
-        if "start" in other:
-            raise ConfigError(f"{what}: recipe {source.recipe!r} has a start itself: name one from fresh weights")
-        family = other.get("family")
+    """Pretrained weights must be there and of the same family; chains in memory have none."""
+    start = recipe_["start"]
+    if start not in config.pretrained:
+        raise ConfigError(f"recipe {name!r}: {unknown('start', str(start), config.pretrained)}")
+    source = config.pretrained[start]
+    family = source.family if source.recipe is None else recipe(config, source.recipe)["family"]
     if family != recipe_["family"]:
-        raise ConfigError(f"recipe {name!r} is of family {recipe_['family']!r}, its start {what} of {family!r}")
+        raise ConfigError(
+            f"recipe {name!r} is of family {recipe_['family']!r}, its start pretrained {start!r} of {family!r}"
+        )
+    for block, entry in config.chains.items():
+        if name in entry.recipe:
+            raise ConfigError(
+                f"block {block!r}: recipe {name!r} starts from pretrained weights, and chains in memory do not: "
+                "put the block under `cells`"
+            )
+
+
+def _check_streams(config: Config) -> None:
+    """Nothing is kept of a stream: a selector beside one would be left out without a word."""
+    for name, block in config.cells.items():
+        for policy, selector in product(block.policy, block.selector):
+            parsed = policies.parse(policy, config.policies[policy])
+            streams = any(policies.streamed(parsed, n, 1000) for n in range(2, block.generations + 1))
+            if streams and config.selectors[selector]["kind"] != "all":
+                raise ConfigError(
+                    f"block {name!r}: policy {policy!r} is a stream, of which selector {selector!r} keeps nothing: "
+                    "take one of kind 'all'"
+                )
 
 
 PART = ("kind", "source", "path", "repository", "revision", "test", "vocabulary", "max_tokens")

@@ -199,7 +199,7 @@ class Endless:
             model: what they are drawn from.
         """
         self.model, self.size = model, size
-        self._part, self._drawn, self._left = part, 0, None
+        self._part, self._drawn, self._current, self._at = part, 0, None, 0
 
     def __len__(self) -> int:
         return self.size
@@ -208,13 +208,12 @@ class Endless:
         """Return the next ``count`` items; none comes twice."""
         out = []
         while count > 0:
-            if self._left is None or len(self._left) == 0:
-                self._left, self._drawn = self._part(self._drawn), self._drawn + 1
-            taken = min(count, len(self._left))
-            out.append(self._left.first(taken))
-            rest = np.arange(taken, len(self._left))
-            self._left = self._left.take(np.broadcast_to(rest, (self._left.chains, len(rest))))
-            count -= taken
+            if self._current is None or self._at == len(self._current):
+                self._current, self._drawn, self._at = self._part(self._drawn), self._drawn + 1, 0
+            end = min(self._at + count, len(self._current))
+            index = np.arange(self._at, end)
+            out.append(self._current.take(np.broadcast_to(index, (self._current.chains, len(index)))))
+            self._at, count = end, count - len(index)
         return Items.concat(out)
 
     def sha256(self) -> str:

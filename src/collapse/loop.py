@@ -14,7 +14,7 @@ from collapse import policies, selection
 from collapse.checkpoint import Checkpoint
 from collapse.errors import ConfigError, TrainingError
 from collapse.items import Endless, Items, Ragged
-from collapse.policies import Policy, Share, Source
+from collapse.policies import Policy, Share, Source, synthetic
 from collapse.seeding import Streams
 from collapse.selection import Selector
 
@@ -190,7 +190,8 @@ def _stream(cell: Cell, n: int, k: int, model, family, data, sampler, seeds, siz
 
     def part(number: int) -> Items:
         rng = Streams(("stream", *cell.fitted(n), number), seeds)
-        return family.sample(model, data.contexts(size, rng), sampler, rng).labelled(k, number * size)
+        drawn = family.sample(model, data.contexts(size, rng), sampler, rng).labelled(k, number * size)
+        return _some(drawn, k, cell)
 
     return Endless(part, size, model)
 
@@ -231,7 +232,11 @@ def draw(
         contexts = data.contexts(step, rng) if prompts is None else data.prompts(prompts.first(step))
         drawn = family.sample(model, contexts, sampler, rng)
         out.append(drawn.labelled(k, part * step))
-    items = type(out[0]).concat(out)
+    return _some(type(out[0]).concat(out), k, cell)
+
+
+def _some(items: Items, k: int, cell: Cell) -> Items:
+    """Return the items drawn from model ``k``. Raises TrainingError where there is nothing in them."""
     texts = getattr(items, "output", None)
     if len(items) == 0 or (isinstance(texts, Ragged) and len(texts.values) == 0):
         raise TrainingError(f"model {k} of {cell} gave no samples, or empty ones alone")
@@ -294,8 +299,10 @@ def run_chain(
         metrics = evaluate(family, made.model, data, data.test, Streams(("evaluate", *cell.fitted(n)), seeds))
         count = selection.pool(selector, max(size, reads.get(n, (0, 0))[0]))
         drawn = draw(
-            cell, n, count, model=made.model, family=family, data=data, sampler=sampler, seeds=seeds, size=size
-        )
+            cell, n, count, model=made.model, family=family, data=data, sampler=sampler, seeds=seeds, size=size,
+            prompts=read(synthetic(n - 1), size) if prompted(sampler, n) else None,
+        )  # fmt: skip
         samples[n] = drawn
-        samples = {k: items for k, items in samples.items() if k in reads and reads[k][1] > n}
+        prompting = {n} if prompted(sampler, n + 1) else set()
+        samples = {k: items for k, items in samples.items() if k in prompting or (k in reads and reads[k][1] > n)}
         yield made, metrics, drawn

@@ -86,7 +86,11 @@ class Figure(_Strict):
 
 
 class Gate(_Strict):
-    """A bound that generation 1 must keep before any claim on a block is judged."""
+    """A bound that generation 1 must keep before any claim on a block, and on those it ``closes``, is judged.
+
+    The value is that of ``metric``; with ``against`` the relative gain over that block, with ``over`` the relative gain
+    over that column.
+    """
 
     statement: str
     block: str
@@ -94,6 +98,8 @@ class Gate(_Strict):
     against: str | None = None
     recipe: str | None = None
     against_recipe: str | None = None
+    over: str | None = None
+    closes: Names = []
     at_least: float | None = None
     at_most: float | None = None
 

@@ -1,9 +1,10 @@
 """Tables of rows: parquet, written atomically, keys checked. A missing or doubled row is an error."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import pandas as pd
+from pyarrow import parquet
 
 from collapse import store
 from collapse.errors import DataError
@@ -45,12 +46,17 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
     store.write(path, lambda part: table.to_parquet(part, index=False))
 
 
-def read_tables(files: Iterable[str | Path]) -> pd.DataFrame:
-    """Read and join tables. Raises DataError naming a file that is missing or broken."""
+def read_tables(files: Iterable[str | Path], columns: Collection[str] | None = None) -> pd.DataFrame:
+    """Read and join tables, or of each the columns that are asked for and there.
+
+    Raises:
+        DataError: a file is missing or broken; the message names it.
+    """
     tables = []
     for path in files:
         try:
-            tables.append(pd.read_parquet(path))
+            there = None if columns is None else [c for c in parquet.read_schema(path).names if c in columns]
+            tables.append(pd.read_parquet(path, columns=there))
         except (OSError, ValueError) as error:  # pyarrow reports a broken file as a ValueError
             raise DataError(f"cannot read {path}: {error}: delete it and run again") from error
     if not tables:

@@ -281,7 +281,7 @@ def test_recipes_inherit():
     assert recipe(made, "moments") == {"family": "gaussian"}
 
 
-# files
+# files of the config
 
 
 def test_load_adds_the_shared_policies(tmp_path):
@@ -293,6 +293,166 @@ def test_load_adds_the_shared_policies(tmp_path):
     made = load(tmp_path / "tiny.yaml")
     assert made.policies["fresh"] == shared["policies"]["fresh"]
     assert set(made.policies) == set(GOOD["policies"])
+
+
+# pretrained weights
+
+
+HASH, REVISION = "0" * 64, "a" * 40
+ELSEWHERE = {"family": "gpt2", "path": "weights/gpt2"}
+
+
+def started(pretrained=None, **recipes):
+    """GOOD with recipes that start from pretrained weights: `tuned` from what `moments` makes of `normal`."""
+    raw = changed(["recipes"], {**GOOD["recipes"], "tuned": {"family": "gaussian", "start": "base"}, **recipes})
+    base = {"base": {"dataset": "normal", "recipe": "moments"}}
+    return {**raw, "pretrained": base if pretrained is None else {**base, **pretrained}}
+
+
+def test_a_recipe_may_start_from_pretrained_weights():
+    made = check(started(more={"base": "tuned", "ddof": 0}))
+    assert recipe(made, "tuned") == {"family": "gaussian", "start": "base"}
+    assert recipe(made, "more") == {"family": "gaussian", "start": "base", "ddof": 0}
+    assert made.pretrained["base"].recipe == "moments"
+    assert made.pretrained["base"].path is None
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        ELSEWHERE,
+        {**ELSEWHERE, "sha256": {"model.safetensors": HASH}},
+        {"family": "gpt2", "repository": "someone/small", "revision": REVISION},
+    ],
+)
+def test_weights_from_elsewhere_name_their_family(entry):
+    made = check(started({"small": entry}, more={"family": "gpt2", "start": "small"}))
+    assert made.pretrained["small"].model_dump(exclude_unset=True) == entry
+    text = message(started({"small": {**entry, "family": "llama2"}}, more={"family": "gpt2", "start": "small"}))
+    assert text == "recipe 'more' is of family 'gpt2', its start pretrained 'small' of 'llama2'"
+
+
+@pytest.mark.parametrize(
+    ("entry", "text"),
+    [
+        ({"family": "gpt2", "start": "bass"}, "recipe 'more': unknown start 'bass': did you mean 'base'?"),
+        ({"family": "gpt2", "start": None}, "recipe 'more': unknown start 'None': valid: base"),
+        ({"family": "gpt2", "start": "base"}, "recipe 'more' is of family 'gpt2', its start pretrained 'base' of 'gau"),
+        ({"base": "tuned", "start": "bas"}, "recipe 'more': unknown start 'bas': did you mean 'base'?"),
+        ({"family": "gaussian", "strat": "base"}, "recipe 'more': unknown option 'strat': did you mean 'start'?"),
+    ],
+)
+def test_starts_that_are_not_there_give_the_nearest(entry, text):
+    assert text in message(started(more=entry))
+
+
+@pytest.mark.parametrize(
+    ("entry", "text"),
+    [
+        ({"dataset": "normals", "recipe": "moments"}, "unknown dataset 'normals': did you mean 'normal'?"),
+        ({"dataset": "normal", "recipe": "moment"}, "unknown recipe 'moment': did you mean 'moments'?"),
+        ({"dataset": "normal", "recipe": "more"}, "recipe 'more' has a start itself: name one from fresh weights"),
+        ({"dataset": "normal", "recipe": "tuned"}, "recipe 'tuned' has a start itself: name one from fresh weights"),
+    ],
+)
+def test_pretrained_weights_are_of_a_fit_that_is_there_and_from_fresh_weights(entry, text):
+    assert f"pretrained 'other': {text}" in message(started({"other": entry}, more={"base": "tuned", "start": "other"}))
+
+
+def test_a_start_that_a_recipe_inherits_is_a_chain_too():
+    raw = started({"other": {"dataset": "normal", "recipe": "heir"}}, heir={"base": "tuned", "ddof": 0})
+    raw["recipes"]["more"] = {"family": "gaussian", "start": "other"}
+    assert "pretrained 'other': recipe 'heir' has a start itself" in message(raw)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {},
+        {"dataset": "normal"},
+        {"family": "gpt2"},
+        {"path": "weights"},
+        {"dataset": "normal", "recipe": "moments", "path": "weights"},
+        {"dataset": "normal", "recipe": "moments", "family": "gaussian"},
+        {"family": "gpt2", "repository": "someone/small"},
+        {**ELSEWHERE, "repository": "someone/small", "revision": REVISION},
+    ],
+)
+def test_pretrained_weights_have_one_source(entry):
+    assert "config pretrained.x: " in (text := message(started({"x": entry})))
+    assert "give dataset and recipe, or family and path, or family, repository and revision" in text
+
+
+@pytest.mark.parametrize(
+    ("entry", "text"),
+    [
+        ({"family": "gpt2", "repository": "a/b", "revision": "main"}, "config pretrained.x.revision: String should"),
+        ({**ELSEWHERE, "sha256": {"model.safetensors": "12"}}, "config pretrained.x.sha256.model.safetensors: String"),
+        ({**ELSEWHERE, "pth": "weights"}, "config pretrained.x.pth: unknown key 'pth': did you mean 'path'?"),
+        ({**ELSEWHERE, "sha265": {}}, "unknown key 'sha265': did you mean 'sha256'?"),
+    ],
+)
+def test_wrong_entries_of_pretrained_weights_are_told(entry, text):
+    assert text in message(started({"x": entry}))
+
+
+def test_names_of_pretrained_weights_are_safe_in_paths():
+    assert "pretrained '../x': names are letters, digits" in message(started({"../x": ELSEWHERE}))
+
+
+def test_pretrained_weights_that_no_recipe_starts_from_are_checked():
+    text = message(started({"x": {"dataset": "normals", "recipe": "moments"}}))
+    assert "pretrained 'x': unknown dataset 'normals': did you mean 'normal'?" in text
+    text = message(started({"x": {**ELSEWHERE, "family": "gtp2"}}))
+    assert "pretrained 'x': unknown family 'gtp2': did you mean 'gpt2'?" in text
+
+
+def test_chains_in_memory_have_no_pretrained_weights():
+    raw = started()
+    raw["chains"]["tuned"] = {**GOOD["chains"]["grid"], "dataset": ["normal"], "recipe": ["tuned"]}
+    raw["chains"]["tuned"]["policy"] = ["replace"]
+    assert "block 'tuned': recipe 'tuned' starts from pretrained weights" in message(raw)
+
+
+def test_settings_of_recipes_with_a_start_can_be_built(tmp_path):
+    raw = started()
+    raw["cells"]["tuned"] = {**GOOD["cells"]["main"], "recipe": ["tuned"]}
+    (tmp_path / "policies.yaml").write_text("policies: {}\n")
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(raw))
+    assert "policies" in check_settings(tmp_path / "tiny.yaml")
+    raw["recipes"]["tuned"]["ddof"] = 7
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(raw))
+    with pytest.raises(ConfigError, match="ddof is 0 or 1"):
+        check_settings(tmp_path / "tiny.yaml")
+
+
+# streams, prompts, details
+
+
+def test_a_stream_takes_no_selector():
+    """It is never a set of which something is kept: the selector would be left out without a word."""
+    raw = changed(["policies", "stream"], {"kind": "stream"})
+    raw["cells"]["endless"] = {**GOOD["cells"]["main"], "policy": ["stream"]}
+    assert check(raw)
+    raw["cells"]["endless"]["selector"] = ["all", "half"]
+    assert "block 'endless': policy 'stream' is a stream, of which selector 'half' keeps nothing" in message(raw)
+
+
+def test_samplers_may_continue_synthetic_prompts():
+    entry = {"kind": "greedy", "max_tokens": 5, "start": "continuation", "prompts": "synthetic"}
+    assert check(changed(["samplers", "next"], entry)).samplers["next"] == entry
+    text = message(changed(["samplers", "next"], {**entry, "prompts": "synthetc"}))
+    assert text == "sampler 'next': unknown prompts of the sampler 'synthetc': did you mean 'synthetic'?"
+    assert "sampler 'next': " in message(changed(["samplers", "next"], {**entry, "start": "bos_fixed_length"}))
+
+
+def test_figures_may_ask_for_details():
+    extra = ["figures", "paper", "figure_2", "extra"]
+    assert check(changed(extra, ["details.parquet"])).figures["paper"]["figure_2"].extra == ["details.parquet"]
+    assert "config figures.paper.figure_2.extra.0: Input should be" in message(changed(extra, ["detail.parquet"]))
+
+
+# files that cannot be read
 
 
 @pytest.mark.parametrize(

@@ -240,6 +240,21 @@ def test_a_base_that_is_not_there(package):
         digest.dataclass_fields("collapse.model", source=source)
 
 
+def test_functions_are_found_without_importing(package):
+    text = (
+        'import no_such_package\n\ndef details(items):\n    """Of items."""\n    def inner(): ...\n\n'
+        'def only_text():\n    """A docstring alone."""\n\nclass Box:\n    def method(self): ...\n\nmeasure = 1\n'
+    )
+    source = package(model=text)
+    for name, there in {
+        "details": True, "only_text": True, "inner": False, "method": False, "measure": False, "Box": False,
+        "detail": False,
+    }.items():  # fmt: skip
+        assert digest.defines("collapse.model", name, source=source) is there
+    with pytest.raises(FileNotFoundError, match=r"no module collapse\.none"):
+        digest.defines("collapse.none", "details", source=source)
+
+
 # the package itself
 
 
@@ -257,6 +272,7 @@ def test_fields_of_the_package_are_those_of_its_dataclasses():
 VERBS = {
     "prepare": ("datasets.stories",),
     "fit": ("datasets.stories", "families.gpt2"),
+    "pretrained": ("families.gpt2",),
     "measure": ("datasets.stories", "metrics.stories", "families.gpt2"),
     "simulate": ("datasets.linear", "families.linear"),
     "runs": (),
@@ -271,8 +287,9 @@ VERBS = {
     [
         ("policies", {"fit", "simulate"}, {"prepare", "runs", "figure"}),
         ("store", set(VERBS), set()),
-        ("families/decoding", {"fit", "measure"}, {"prepare", "simulate", "runs", "figure", "judge"}),
+        ("families/decoding", {"fit", "measure", "pretrained"}, {"prepare", "simulate", "runs", "figure", "judge"}),
         ("families/linear", {"simulate"}, set(VERBS) - {"simulate"}),
+        ("datasets/hub", {"prepare", "fit", "pretrained"}, {"simulate", "runs", "figure", "judge"}),
         ("judging/inference", {"judge"}, set(VERBS) - {"judge"}),
         ("metrics/text", {"measure"}, set(VERBS) - {"measure"}),  # a new measure trains nothing anew
         ("plotting", {"figure"}, set(VERBS) - {"figure"}),

@@ -102,6 +102,32 @@ def test_files_in_folders_and_empty_ones(server, tmp_path):
     assert get(server, tmp_path, "empty.txt").read_bytes() == b""
 
 
+def test_models_are_other_repositories_than_data_sets(server, tmp_path):
+    for name, content in (("a.txt", b"weights"), ("config.json", b"{}")):
+        server.models[REPOSITORY, REVISION, name] = content
+    data, model = get(server, tmp_path), get(server, tmp_path, kind="model")
+    assert (data.read_bytes(), model.read_bytes()) == (CONTENT, b"weights")
+    place = f"{REPOSITORY}/resolve/{REVISION}/a.txt"
+    assert [request.path for request in server.seen] == [f"/datasets/{place}", f"/{place}"]
+    assert get(server, tmp_path, kind="model") == model
+    found = {"repo_type": "model", "revision": REVISION, "cache_dir": tmp_path, "endpoint": server.url}
+    assert Path(huggingface_hub.hf_hub_download(REPOSITORY, "a.txt", **found)) == model
+    assert len(server.seen) == 2
+    # who loads a model is told the folder of its files
+    assert get(server, tmp_path, "config.json", kind="model").parent == model.parent != data.parent
+    kinds = {repository.repo_type for repository in huggingface_hub.scan_cache_dir(tmp_path).repos}
+    assert kinds == {"dataset", "model"}
+
+
+def test_a_model_that_is_a_data_set_is_not_found_and_told_how_to_go_on(server, tmp_path):
+    with pytest.raises(DataError) as caught:
+        get(server, tmp_path, kind="model")
+    assert REPOSITORY in str(caught.value)
+    assert whole_files(tmp_path) == []
+    assert "`path: <folder that holds them>`" in str(caught.value)
+    assert "`source: local`" not in str(caught.value)  # data sets have it, pretrained weights do not
+
+
 def test_the_token_goes_to_the_hub_and_not_to_where_it_leads(server, tmp_path):
     server.store = True
     server.faults += [Fault(after=1000)]

@@ -1,4 +1,4 @@
-"""Items: taking, joining, provenance and storage, dense and ragged."""
+"""Items: taking, joining, provenance and storage, dense and ragged; and streams of them without end."""
 
 from dataclasses import fields
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collapse.items import Items, Ragged
+from collapse.items import Endless, Items, Ragged
 from collapse.seeding import stream
 from collapse.store import load_arrays, save_arrays
 
@@ -195,3 +195,58 @@ def test_sha256_sees_what_items_are_and_where_they_are_from():
     ]
     assert len({items.sha256(), *(o.sha256() for o in others)}) == 1 + len(others)
     assert len(items.sha256()) == 64
+
+
+# streams without end
+
+
+def counted(size=5, model=None):
+    """A stream of dense items, and the numbers of the parts that were drawn for it."""
+    asked = []
+
+    def part(number):
+        asked.append(number)
+        return dense(count=size, start=number * size)
+
+    return Endless(part, size, model), asked
+
+
+def texts_without_end(size=3):
+    return Endless(lambda number: ragged([[number] * (i + 1) for i in range(size)], start=number * size), size)
+
+
+@forall(st.lists(st.integers(1, 17), min_size=1, max_size=8))
+def test_batches_of_a_stream_cross_parts_and_nothing_comes_twice(sizes):
+    stream_, asked = counted()
+    batches = [stream_.batch(size) for size in sizes]
+    assert [len(batch) for batch in batches] == sizes
+    total = sum(sizes)
+    assert np.concatenate([batch.index for batch in batches], axis=1).tolist() == [list(range(total))] * 3
+    assert asked == list(range(-(-total // 5)))  # each part is drawn once, and none before it is needed
+    whole = Items.concat([dense(start=5 * number) for number in range(-(-total // 5))])
+    assert same(Items.concat(batches), whole.first(total))
+
+
+@forall(st.lists(st.integers(1, 7), min_size=1, max_size=6))
+def test_batches_of_texts_without_end(sizes):
+    stream_ = texts_without_end()
+    batches = [stream_.batch(size) for size in sizes]
+    whole = [[number] * (i + 1) for number in range(sum(sizes)) for i in range(3)]
+    assert [text for batch in batches for text in rows(batch.output)] == whole[: sum(sizes)]
+    assert [i for batch in batches for i in batch.index[0].tolist()] == list(range(sum(sizes)))
+
+
+def test_a_stream_has_the_size_of_a_part():
+    stream_, asked = counted(size=4, model="model")
+    assert (len(stream_), stream_.size, stream_.model) == (4, 4, "model")
+    assert asked == []
+
+
+def test_sha256_of_a_stream_is_that_of_its_first_part_wherever_it_is_read():
+    stream_, _ = counted()
+    first = stream_.sha256()
+    assert first == dense(count=5).sha256()
+    assert stream_.batch(7).index[0].tolist() == list(range(7))  # nothing was lost to it
+    assert stream_.sha256() == first
+    assert stream_.batch(2).index[0].tolist() == [7, 8]
+    assert counted(size=6)[0].sha256() != first

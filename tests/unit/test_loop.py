@@ -3,7 +3,7 @@
 import json
 from dataclasses import fields
 from functools import cache
-from math import ceil, lgamma, log, pi, sqrt
+from math import lgamma, log, pi, sqrt
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,8 +13,7 @@ from scipy.special import digamma
 
 from collapse import loop, paths, policies, selection, store, table
 from collapse.checkpoint import Checkpoint
-from collapse.commands.fit import fit, sample, select
-from collapse.commands.job import Job
+from collapse.commands.fit import fit, select
 from collapse.commands.measure import measure
 from collapse.commands.prepare import prepare
 from collapse.datasets import gaussian as data_module
@@ -24,83 +23,7 @@ from collapse.items import Items
 from collapse.loop import Budget, Cell, draw, mix, run_chain, turn
 from collapse.policies import REAL, Policy, Share, parse, synthetic
 from collapse.seeding import Streams
-
-SELECTORS = {"all": {"kind": "all"}, "half": {"kind": "random", "keep": 0.5}, "third": {"kind": "random", "keep": 0.3}}
-POLICIES = {
-    "replace": {"kind": "replace"},
-    "accumulate": {"kind": "accumulate"},
-    "accumulate_items": {"kind": "accumulate", "budget": "items"},
-    "accumulate_subsample": {"kind": "accumulate_subsample"},
-    "replace_multiple": {"kind": "replace_multiple"},
-    "anchored": {"kind": "real_fraction", "share": 0.3, "draw": "anchored"},
-    "redrawn": {"kind": "real_fraction", "share": 0.3},
-    "fresh": {"kind": "fresh_real", "share": 0.5, "pool": "all"},
-    "golden": {"kind": "golden_ratio", "ratio": 0.5},
-    "golden_items": {"kind": "golden_ratio", "budget": "items"},
-    "growing": {"kind": "growing", "exponent": 0.25},
-    "repeat": {"kind": "real_repeat", "budget": "steps", "init": "previous"},
-    "corrupted": {"kind": "real_corrupted", "rate": 0.3},
-}
-SIZE, LAST = 10, 4
-DATA = {"kind": "gaussian", "train": SIZE, "mean": 2.0, "sd": 3.0, "shards": LAST}
-
-
-def chain(policy, seeds=(0,), selector="all", size=SIZE, last=LAST, ddof=1, name=None, mean=2.0, sd=3.0):
-    """Run a Gaussian chain in memory; a list of (turn, metrics, samples)."""
-    data = data_module.Gaussian(data_module.Config(size, mean, sd, shards=last), tuple(seeds), "normal")
-    parsed = parse("policy", POLICIES[policy] if isinstance(policy, str) else policy)
-    cell = Cell("normal", "moments", name or str(policy), "exact", selector)
-    return list(
-        run_chain(
-            cell, size, last, policy=parsed, family=family, config=family.Config(ddof), data=data, sampler=None,
-            selector=selection.parse(selector, SELECTORS[selector]), seeds=seeds,
-        )
-    )  # fmt: skip
-
-
-class Folder:
-    """The same chain through files, one job after the other, as the workflow's rules run them."""
-
-    def __init__(self, root, policy, seed, selector="all", last=LAST):
-        self.root, self.seed, self.last = root, seed, last
-        self.names = {"policy": policy, "sampler": "exact", "selector": selector}
-        self.entries = {
-            "dataset": DATA,
-            "recipe": {"family": "gaussian"},
-            "sampler": {},
-            "policy": POLICIES[policy],
-            "selector": SELECTORS[selector],
-        }
-        self.policy, self.selector = parse(policy, POLICIES[policy]), selection.parse(selector, SELECTORS[selector])
-
-    def job(self, *axes, names=None, **more):
-        names = {"policy": "real", "sampler": "none", "selector": "none", **(self.names if names is None else names)}
-        settings = json.loads(json.dumps({**{axis: self.entries[axis] for axis in axes}, **more}))
-        return Job(self.root, Cell("normal", "moments", **names), self.seed, settings)
-
-    def one(self, n):
-        """The jobs of generation n."""
-        if n == 1:
-            fit(self.job("dataset", "recipe", names={}), 1)
-            read = [0]
-            for m in range(2, self.last + 1):
-                for share in policies.plan(self.policy, m, SIZE):
-                    if synthetic(1) in share.sources:
-                        read.append(selection.pool(self.selector, policies.needs(share, SIZE)))
-            for part in range(max(1, ceil(max(read) / SIZE))):
-                sample(self.job("dataset", "recipe", "sampler", names={"sampler": "exact"}), part)
-        else:
-            count = policies.drawn(self.policy, n, self.last, SIZE)
-            fit(self.job(*self.entries, count=count), n)
-
-    def run(self):
-        prepare(self.root, "normal", DATA)
-        for n in range(1, self.last + 1):
-            self.one(n)
-        return self
-
-    def path(self, n):
-        return self.root / paths.generation(n, dataset="normal", recipe="moments", seed=self.seed, **self.names)
+from tests.chains import DATA, LAST, POLICIES, SELECTORS, SIZE, Folder, chain, draw_from_every_stream, same_bytes
 
 
 @cache
@@ -121,30 +44,7 @@ def close(values, expected, slack=0.0):
 
 @pytest.fixture
 def noisy(monkeypatch):
-    """The Gaussian family and data set, drawing from every stream they are given; an observer that is called."""
-    exact = SimpleNamespace(fit=family.fit, evaluate=family.evaluate)
-
-    def noisy_fit(items, *, init, observer, budget, rng, **options):
-        model = exact.fit(items, init=init, observer=observer, budget=budget, rng=rng, **options)
-        start = 0 if init is None else 0.1 * init.mean
-        model = family.Model(model.mean + 0.1 * rng.normal(1)[:, 0] + start, model.sd * (1 + budget.passes))
-        if observer is not None:
-            observer(model, {"step": 1})
-        return model
-
-    def noisy_evaluate(model, truth, rng):
-        return {**exact.evaluate(model, truth, rng), "noise": rng.normal(1)[:, 0]}
-
-    def noisy_budget(config, size, *, equal_steps, first):
-        return Budget(passes=0.5 if equal_steps else 0.25 + first)
-
-    def noisy_contexts(self, count, rng):
-        return count + int(rng.normal(1).max() > 1e9)
-
-    monkeypatch.setattr(family, "fit", noisy_fit)
-    monkeypatch.setattr(family, "evaluate", noisy_evaluate)
-    monkeypatch.setattr(family, "budget", noisy_budget)
-    monkeypatch.setattr(data_module.Gaussian, "contexts", noisy_contexts)
+    draw_from_every_stream(monkeypatch)
 
 
 THINNED = [(policy, selector) for policy in ("replace_multiple", "redrawn", "fresh") for selector in ("half", "third")]
@@ -153,26 +53,11 @@ THINNED = [(policy, selector) for policy in ("replace_multiple", "redrawn", "fre
 @pytest.mark.parametrize(("policy", "selector"), [*((policy, "all") for policy in POLICIES), *THINNED])
 def test_files_and_memory_give_the_same_bytes(tmp_path, noisy, policy, selector):
     folder = Folder(tmp_path, policy, seed=3, selector=selector).run()
-    for n, (made, metrics, samples) in enumerate(chain(policy, (3,), selector, name=policy), 1):
-        here = folder.path(n)
-        family.save(made.model, tmp_path / "model")
-        assert (tmp_path / "model").read_bytes() == (here / "model.safetensors").read_bytes()
-        record = store.read_json(here / "metrics.json")
-        assert record["metrics"] == {k: v.item() for k, v in metrics.items()}
+    same_bytes(folder, chain(policy, (3,), selector, name=policy))
+    for n in range(1, LAST + 1):
+        record = store.read_json(folder.path(n) / "metrics.json")
         assert [point["step"] for point in record["curve"]] == [1]
         assert record["curve"][0]["noise"] != record["metrics"]["noise"]
-        assert {**made.facts, "real_fraction": made.facts["real_fraction"][0]}.items() <= record.items()
-        parts = [samples] if n > 1 else [_part(samples, p) for p in range(len(samples) // SIZE)]
-        # of generation 1, later jobs draw the parts that they read
-        files = [here / "samples.safetensors"] if n > 1 else sorted((here / "exact").glob("part*.safetensors"))
-        assert 0 < len(files) <= len(parts)
-        for file, part in zip(files, parts[: len(files)], strict=True):
-            store.save_arrays(tmp_path / "samples", part.arrays())
-            assert (tmp_path / "samples").read_bytes() == file.read_bytes()
-
-
-def _part(items, part):
-    return items.take(np.arange(part * SIZE, (part + 1) * SIZE)[None])
 
 
 def test_a_generation_made_anew_has_the_same_bytes(tmp_path):
@@ -340,7 +225,7 @@ def test_selectors_do_not_share_a_draw():
         cell = Cell("normal", "moments", "replace", "exact", name)
         items = Items.make(np.arange(40.0)[None], generation=1)
         rule = selection.parse(name, SELECTORS["half"])
-        kept[name] = loop.selected(items, rule, cell, 1, 20, (0,)).index[0].tolist()
+        kept[name] = loop.selected(items, rule, cell, 1, 20, (0,), None).index[0].tolist()
     assert kept["half"] != kept["other"]
 
 

@@ -15,7 +15,24 @@ from collapse import policies
 from collapse.errors import ConfigError
 from collapse.items import Items
 from collapse.loop import Cell, mix
-from collapse.policies import REAL, Policy, Share, describe, drawn, fresh, kinds, needs, parse, plan, reads, synthetic
+from collapse.policies import (
+    PRETRAINED,
+    REAL,
+    Policy,
+    Share,
+    Source,
+    describe,
+    drawn,
+    fresh,
+    kinds,
+    needs,
+    parse,
+    plan,
+    reads,
+    starts_from,
+    streamed,
+    synthetic,
+)
 
 SHIPPED = yaml.safe_load((Path(__file__).parents[2] / "config/policies.yaml").read_text())["policies"]
 CELL = Cell("numbers", "recipe", "policy", "sampler", "selector")
@@ -45,6 +62,7 @@ RULES = st.one_of(
     ),
     st.fixed_dictionaries({"kind": st.just("growing"), "exponent": st.floats(-1, 1)}),
     st.fixed_dictionaries({"kind": st.just("real_corrupted"), "rate": share}),
+    st.fixed_dictionaries({"kind": st.just("oracle"), "share": share}),
 )
 POLICIES = st.builds(
     lambda rule, budget, init: parse("any", {**rule, "budget": budget, "init": init}),
@@ -80,6 +98,9 @@ class Store:
         return Items.make(values, generation=generation, start=start)
 
     def corrupt(self, items, rate, rng):
+        return items
+
+    def correct(self, items, share, rng):
         return items
 
 
@@ -313,6 +334,63 @@ def test_corruption_adds_up():
     assert plan(policy("real_corrupted", rate=1), 4, 50)[0].corruption == 1
 
 
+@forall(GENERATIONS, SIZES)
+def test_an_oracle_that_corrects_nothing_is_replace(n, size):
+    assert plan(policy("oracle", share=0), n, size) == plan(policy("replace"), n, size)
+
+
+def test_an_oracle_corrects_what_replace_trains_on():
+    asked = policy("oracle", share=0.3)
+    assert plan(asked, 3, 50) == (Share((synthetic(2),), 50, "first", correction=0.3),)
+    assert plan(policy("oracle", share=1), 2, 50)[0].correction == 1
+    assert plan(policy("oracle"), 2, 50)[0].correction == 0.1
+    assert plan(asked, 1, 50) == (Share((REAL,), 50),)
+
+
+def test_a_stream_reads_no_set():
+    rule = policy("stream")
+    assert plan(rule, 3, 50) == (Share((Source("stream", 2),), 50),)
+    assert policies.sources(rule, 3, 50) == (Source("stream", 2),)
+    assert reads(rule, LAST, 50) == {}
+    assert [drawn(rule, k, LAST, 50) for k in (1, 2, LAST)] == [50] * 3  # what the measures read
+    assert [streamed(rule, n, 50) for n in (1, 2, 3, 7)] == [None, 1, 2, 6]
+
+
+@forall(POLICIES, GENERATIONS, SIZES)
+def test_sets_are_no_streams(policy, n, size):
+    assert streamed(policy, n, size) is None
+
+
+@pytest.mark.parametrize(
+    "shares",
+    [
+        (Share((Source("stream", 1),), 5), Share((REAL,), 5)),
+        (Share((synthetic(1),), 5, "first"), Share((Source("stream", 1),), 5)),
+        (Share((Source("stream", 1), Source("stream", 1)), 10),),
+    ],
+)
+def test_a_stream_beside_something_else_is_refused(monkeypatch, shares):
+    monkeypatch.setitem(policies._KINDS, "both", lambda n, size: shares)
+    with pytest.raises(ConfigError, match="policy of kind 'both' puts a stream beside other sources"):
+        streamed(Policy("both"), 2, 5)
+    assert streamed(Policy("both"), 1, 5) is None
+
+
+@pytest.mark.parametrize(
+    ("init", "fresh_weights", "pretrained"),
+    [
+        ("scratch", [None, None, None, None], [PRETRAINED] * 4),
+        ("first", [None, 1, 1, 1], [PRETRAINED, 1, 1, 1]),
+        ("previous", [None, 1, 2, 3], [PRETRAINED, 1, 2, 3]),
+    ],
+)
+def test_whose_weights_a_generation_starts_from(init, fresh_weights, pretrained):
+    rule = policy("accumulate", init=init)
+    assert [starts_from(rule, n) for n in (1, 2, 3, 4)] == fresh_weights
+    assert [starts_from(rule, n, pretrained=True) for n in (1, 2, 3, 4)] == pretrained
+    assert PRETRAINED < 1  # no generation of a chain
+
+
 def test_accumulate_reads_all_history_and_replace_the_newest():
     assert plan(policy("accumulate"), 4, 7) == (Share((REAL, synthetic(1), synthetic(2), synthetic(3)), 28),)
     assert plan(policy("replace"), 4, 7) == (Share((synthetic(3),), 7, "first"),)
@@ -345,6 +423,8 @@ def test_needs():
         ({"kind": "fresh_real"}, "fresh(3) 25 first + synthetic(2) 25 first | epochs, scratch"),
         ({"kind": "golden_ratio"}, "fresh(3) 50 all x1.23607 + synthetic(2) 50 first x0.763932 | epochs, scratch"),
         ({"kind": "real_corrupted"}, "real 50 all corrupted 0.19 | epochs, scratch"),
+        ({"kind": "stream"}, "stream(2) 50 all | epochs, scratch"),
+        ({"kind": "oracle", "share": 0.3, "init": "first"}, "synthetic(2) 50 first corrected 0.3 | epochs, first"),
     ],
 )
 def test_describe(entry, text):
@@ -402,6 +482,9 @@ def test_size_must_be_positive(size):
         ({"kind": "growing", "exponent": -2}, "exponent must be at least -1"),
         ({"kind": "growing", "exponent": None}, "exponent must be a number"),
         ({"kind": "real_corrupted", "rate": 1.1}, "rate must lie between 0 and 1"),
+        ({"kind": "oracle", "share": 1.1}, "policy 'x': share must lie between 0 and 1, got 1.1"),
+        ({"kind": "oracle", "shar": 0.1}, "option of policy 'x' 'shar': did you mean 'share'?"),
+        ({"kind": "stream", "share": 0.1}, "option of policy 'x' 'share': valid: budget, init, kind"),
     ],
 )
 def test_wrong_entries_are_refused_and_told_why(entry, message):
@@ -431,6 +514,8 @@ def test_every_kind_is_shipped():
 def test_shipped_policies_run(name, size):
     rule = parse(name, SHIPPED[name])
     for n in range(1, LAST + 1):
+        if streamed(rule, n, size) is not None:
+            continue
         items, weights, _ = training(rule, n, size)
         assert len(items) > 0
         if rule.budget != "items":

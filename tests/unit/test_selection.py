@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collapse import selection
-from collapse.errors import ConfigError
+from collapse.errors import ConfigError, TrainingError
 from collapse.items import Items
 from collapse.seeding import Streams
-from collapse.selection import Selector, parse, pool, select
+from collapse.selection import Selector, needs, parse, pool, select
 
 
 def numbered(count, chains=2):
@@ -85,9 +85,51 @@ def test_missing_scores_are_an_error(monkeypatch):
     assert select(rule, numbered(4), 2, rng(), scores).index.tolist() == [[1, 3], [0, 1]]
 
 
+def checked(*valid, count, keep, total=40):
+    """The numbers of the items that are kept, of those with a finite score."""
+    rule = parse("x", {"kind": "valid", "keep": keep})
+    scores = np.stack([np.where(np.isin(np.arange(total), row), -2.0, -np.inf) for row in valid])
+    kept = select(rule, numbered(total, len(valid)), count, rng(*range(len(valid))), scores)
+    assert np.array_equal(kept.output, kept.index * 10.0)
+    return kept.index.tolist()
+
+
+def test_valid_keeps_the_first_of_finite_score_in_order():
+    assert checked([9, 3, 5, 0], [1, 2, 3, 4], count=3, keep=0.25) == [[0, 3, 5], [1, 2, 3]]
+    # whatever the score: the order is that in which they were drawn
+    scores = np.array([[-9.0, -np.inf, -1.0, np.nan, -np.inf, 0.0]])
+    rule = parse("x", {"kind": "valid", "keep": 0.5})
+    assert select(rule, numbered(6, 1), 3, rng(0), scores).index.tolist() == [[0, 2, 5]]
+
+
+def test_valid_takes_items_again_from_the_start_where_they_are_too_few():
+    assert checked([1, 6], [0, 1, 2, 3], [2], count=4, keep=0.5) == [[1, 6, 1, 6], [0, 1, 2, 3], [2, 2, 2, 2]]
+    assert checked([4, 5, 7], count=5, keep=0.5) == [[4, 5, 7, 4, 5]]
+
+
+def test_valid_sees_the_pool_alone():
+    assert checked([1, 8, 9], count=4, keep=0.5) == [[1, 1, 1, 1]]  # of 8 items
+    with pytest.raises(ValueError, match="41 items asked for, 40 there"):
+        checked([1], count=41, keep=1)
+
+
+def test_nothing_valid_in_one_chain_is_an_error():
+    with pytest.raises(TrainingError, match="not one of 8 items is valid"):
+        checked([1], [8, 9], count=4, keep=0.5)
+
+
+def test_selectors_say_what_they_need():
+    assert needs(parse("x", {"kind": "valid"})) == "truth"
+    assert needs(parse("x", {"kind": "all"})) is needs(parse("x", {"kind": "random"})) is None
+    with pytest.raises(ValueError, match="selector 'valid' needs truth"):
+        select(parse("x", {"kind": "valid"}), numbered(8), 4, rng())
+
+
 @pytest.mark.parametrize(
     ("entry", "text"),
     [
+        ({"kind": "valid", "keep": 0}, "selector 'x': keep must lie in (0, 1], got 0"),
+        ({"kind": "vaild"}, "unknown kind of selector 'x' 'vaild': did you mean 'valid'?"),
         ({"kind": "al"}, "unknown kind of selector 'x' 'al': did you mean 'all'?"),
         ({}, "unknown kind of selector 'x' 'None': valid: all, random"),
         ({"kind": "random", "kep": 1}, "unknown option of selector 'x' 'kep': did you mean 'keep'?"),

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from collapse import config as configs
-from collapse import grid
+from collapse import grid, paths
 from tests.project import REPOSITORY, copy_project, jobs, run
 
 SCALES = ("laptop", "smoke", "paper")
@@ -159,3 +159,188 @@ def test_every_figure_of_every_scale_has_a_script():
                 assert (REPOSITORY / "figures" / paper / f"{figure}.py").is_file()
     scripts = {p.stem for p in (REPOSITORY / "figures" / "accumulation").glob("*.py")}
     assert scripts == set(load("paper").figures["accumulation"])
+
+
+# streams, prompts and pretrained weights
+
+STARTS = """
+scale: starts
+datasets:
+  normal: {kind: gaussian, train: 20}
+  corpus: {kind: gaussian, train: 50}
+recipes:
+  fresh: {family: gaussian}
+  corpus_fresh: {family: gaussian}
+  tuned: {family: gaussian, start: base}
+  tuned_mle: {base: tuned, ddof: 0}
+  foreign: {family: gpt2, hidden: 8, layers: 1, heads: 1, positions: 8, start: small}
+pretrained:
+  base: {dataset: corpus, recipe: corpus_fresh}
+  small: {family: gpt2, path: weights/small}
+samplers:
+  exact: {}
+  next: {kind: greedy, max_tokens: 5, start: continuation}
+  synthetic: {kind: greedy, max_tokens: 5, start: continuation, prompts: synthetic}
+cells:
+  tuned: &block
+    dataset: [normal]
+    recipe: [tuned, tuned_mle]
+    policy: [replace, replace_first, replace_previous]
+    sampler: [exact]
+    seed: [0, 1]
+    generations: 3
+  foreign: {<<: *block, recipe: [foreign], policy: [oracle_30], sampler: [next], selector: [valid], seed: [3]}
+  stream: {<<: *block, recipe: [fresh], policy: [stream, stream_first], seed: [0]}
+  prompts: {<<: *block, recipe: [fresh], policy: [replace, real_only], sampler: [synthetic], seed: [0]}
+  selected: {<<: *block, recipe: [fresh], policy: [real_only], sampler: [synthetic], selector: [valid], seed: [0]}
+  longer: {<<: *block, recipe: [tuned], policy: [replace], generations: 5, on_demand: true}
+policies:
+  stream_first: {kind: stream, init: first}
+figures:
+  accumulation:
+    figure_1: {}
+    figure_2: {rows: [{block: tuned, seed: [1]}], extra: [details.parquet]}
+    figure_3: {rows: [{block: foreign}]}
+    figure_7: {rows: [{block: longer}]}
+gates:
+  gate: {statement: near, block: stream, metric: sd, at_most: 1.0}
+"""
+
+
+def planned(project, *arguments, config="starts"):
+    """The jobs of a dry run: (rule, wildcards) -> (inputs, outputs), without the folder of results."""
+    text = run(project, "snakemake", "-n", "--configfile", f"config/{config}.yaml", "--", *arguments).stdout
+    root, found = "results/starts/", {}
+    for block in text.split("\n\n"):
+        lines = block.replace("[", "\n[").splitlines() if block.startswith("[") else block.splitlines()
+        head = [line for line in lines if line.startswith(("rule ", "localrule "))]
+        if head:
+            entries = dict(line.strip().split(": ", 1) for line in lines if line.startswith("    ") and ": " in line)
+            wildcards = dict(pair.split("=") for pair in entries.get("wildcards", "").split(", ") if pair)
+            name = head[0].split()[1].rstrip(":")
+            files = ({f.removeprefix(root) for f in entries.get(k, "").split(", ") if f} for k in ("input", "output"))
+            found[name, tuple(sorted(wildcards.items()))] = tuple(files)
+    return found
+
+
+def expected(config, **more):
+    return {(rule, tuple(sorted((k, str(v)) for k, v in w.items()))) for rule, w in grid.jobs(config, **more)}
+
+
+@pytest.fixture(scope="module")
+def starts(project):
+    """The project with a small config of its own, and what it plans as a whole."""
+    (project / "config" / "starts.yaml").write_text(STARTS)
+    (project / "weights" / "small").mkdir(parents=True)
+    return planned(project, "all")
+
+
+def one(found, rule, **wildcards):
+    """Inputs of the only job of a rule with these wildcards."""
+    items = {(k, str(v)) for k, v in wildcards.items()}
+    jobs = [files for (name, values), files in found.items() if name == rule and items <= set(values)]
+    assert len(jobs) == 1
+    return jobs[0][0]
+
+
+def test_jobs_are_those_of_the_grid(project, starts):
+    config = configs.load(project / "config" / "starts.yaml")
+    assert {key for key in starts if key[0] != "all"} == expected(config)
+    fits = [dict(w) for rule, w in starts if rule == "fit_first"]
+    assert {"dataset": "corpus", "recipe": "corpus_fresh", "seed": "0"} in fits
+    assert len(fits) == 2 * 2 + 1 + 1 + 1
+
+
+def test_a_gate_is_judged_on_rows_of_the_usual_length(project):
+    """A series that is longer on demand is not built to that length by the whole."""
+    (project / "config" / "gated.yaml").write_text(STARTS.replace("block: stream,", "block: tuned, recipe: tuned,"))
+    found = planned(project, "all", config="gated")
+    assert {key for key in found if key[0] != "all"} == expected(configs.load(project / "config" / "gated.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("figure", "starting"), [("figure_2", "fit_first"), ("figure_3", "pretrained"), ("figure_7", "fit_first")]
+)
+def test_a_figure_alone_makes_what_its_recipes_start_from(project, starts, figure, starting):
+    config = configs.load(project / "config" / "starts.yaml")
+    found = planned(project, f"accumulation_{figure}")
+    assert {key for key in found if key[0] != f"accumulation_{figure}"} == expected(
+        config, paper="accumulation", figure=figure
+    )
+    assert starting in {rule for rule, _ in found}
+    assert ("pretrained" in {rule for rule, _ in found}) is (starting == "pretrained")
+
+
+def test_generation_1_reads_the_weights_that_it_starts_from(starts):
+    data = {"data/normal/data.safetensors", "data/normal/facts.json"}
+    base = "runs/corpus/corpus_fresh/real/seed0/gen1/model.safetensors"
+    for recipe in ("tuned", "tuned_mle"):
+        for seed in (0, 1):
+            assert one(starts, "fit_first", recipe=recipe, seed=seed) == {*data, base}
+    assert one(starts, "fit_first", recipe="foreign") == {*data, "pretrained/small/model.safetensors"}
+    assert one(starts, "fit_first", recipe="fresh") == data
+    assert one(starts, "fit_first", recipe="corpus_fresh") == {file.replace("normal", "corpus") for file in data}
+    assert one(starts, "pretrained", pretrained="small") == {"weights/small"}
+
+
+def later(policy, sampler, n, *more, recipe, selector="all", seed=0):
+    """Files that generation n is expected to read."""
+    place = {"dataset": "normal", "recipe": recipe, "policy": policy, "sampler": sampler, "selector": selector}
+    folder = {k: paths.generation(k, **place, seed=seed) for k in range(1, 4)}
+    parts = {1: [f"{folder[1]}/{sampler}/part{part}.safetensors" for part in range(5)]}
+    parts |= {k: [f"{folder[k]}/samples.safetensors"] for k in (2, 3)}
+    found = {"data/normal/data.safetensors", "data/normal/facts.json"}
+    for kind, k, *count in more:
+        found |= {f"{folder[k]}/model.safetensors"} if kind == "model" else set(parts[k][: (count or [1])[0]])
+    return {**place, "seed": seed, "n": n}, found
+
+
+@pytest.mark.parametrize(
+    ("names", "files"),
+    [
+        later("stream", "exact", 2, ("model", 1), recipe="fresh"),
+        later("stream", "exact", 3, ("model", 2), recipe="fresh"),
+        later("stream_first", "exact", 3, ("model", 1), ("model", 2), recipe="fresh"),
+        later("replace", "synthetic", 2, ("samples", 1), recipe="fresh"),
+        later("real_only", "synthetic", 2, ("samples", 1), recipe="fresh"),
+        later("real_only", "synthetic", 3, ("samples", 2), recipe="fresh"),
+        later("real_only", "synthetic", 2, ("samples", 1, 3), recipe="fresh", selector="valid"),
+        later("replace_first", "exact", 3, ("samples", 2), ("model", 1), recipe="tuned"),
+        later("replace_previous", "exact", 3, ("samples", 2), ("model", 2), recipe="tuned_mle"),
+    ],
+)
+def test_later_generations_read_models_and_prompts(starts, names, files):
+    assert one(starts, "fit", **names) == files
+
+
+def test_later_generations_from_scratch_read_the_pretrained_weights_again(starts):
+    base = {"runs/corpus/corpus_fresh/real/seed0/gen1/model.safetensors"}
+    names, files = later("replace", "exact", 3, ("samples", 2), recipe="tuned")
+    assert one(starts, "fit", **names) == files | base
+    names, files = later("oracle_30", "next", 2, ("samples", 1, 3), recipe="foreign", selector="valid", seed=3)
+    assert one(starts, "fit", **names) == files | {"pretrained/small/model.safetensors"}
+
+
+def test_details_are_of_generation_1_and_read_by_figures_that_ask(starts):
+    made = [(inputs, outputs) for (rule, _), (inputs, outputs) in starts.items() if rule == "measure"]
+    for inputs, outputs in made:
+        (details,) = (file for file in outputs if file.endswith("/details.parquet"))
+        dataset, recipe, *_, seed, _, _ = details.split("/")[1:]
+        assert f"runs/{dataset}/{recipe}/real/{seed}/gen1/model.safetensors" in inputs
+    own = one(starts, "figure", figure="figure_2")
+    assert len([file for file in own if file.endswith("/details.parquet")]) == 2 * 3
+    assert not [file for file in one(starts, "figure", figure="figure_3") if file.endswith("/details.parquet")]
+
+
+def test_jobs_are_told_where_the_weights_are(project, starts):
+    config = ("--configfile", "config/starts.yaml", "--")
+    root = "results/starts/runs/normal/tuned/real/seed1/gen1/model.safetensors"
+    text = run(project, "snakemake", "-n", "-p", *config, root).stdout
+    command = next(line for line in text.splitlines() if "--recipe tuned " in line)
+    assert '"start":"runs/corpus/corpus_fresh/real/seed0/gen1/model.safetensors"' in command
+    assert '"recipe":{"family":"gaussian","start":"base"}' in command
+    other = next(line for line in text.splitlines() if "--recipe corpus_fresh " in line)
+    assert '"start"' not in other
+    text = run(project, "snakemake", "-n", "-p", *config, "results/starts/pretrained/small/model.safetensors").stdout
+    assert "collapse pretrained --out results/starts/pretrained/small/model.safetensors" in text
+    assert '"path":"weights/small"' in text

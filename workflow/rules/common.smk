@@ -192,10 +192,10 @@ def judged_rows():
     gated = {name for gate in USUAL.gates.values() for name in (gate.block, gate.against) if name}
     wanted = judging.selections([Path(workflow.basedir, file) for file in claims_files()], USUAL)
     wanted += [checked.Selection(block=block) for block in sorted(gated)]
-    files = []
+    files, usual = [], checked.series(USUAL)
     for table in grid.tables(CONFIG, wanted):
         if "seed" in table:
-            last = SERIES[tuple(table[axis] for axis in checked.SERIES)]
+            last = usual[tuple(table[axis] for axis in checked.SERIES)]
             files.append(at(paths.series("rows.parquet", **{**table, "last": last})))
         else:
             files.append(at(paths.CHAIN.format(**table)))

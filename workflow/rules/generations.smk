@@ -19,7 +19,9 @@ rule pretrained:
     params:
         settings=lambda w: as_json(CONFIG.pretrained[w.pretrained].model_dump(exclude_none=True)),
         code=lambda w: digest.code(
-            "collapse.commands.pretrained", f"collapse.families.{CONFIG.pretrained[w.pretrained].family}"
+            "collapse.commands.pretrained",
+            f"collapse.families.{CONFIG.pretrained[w.pretrained].family}",
+            rules=[],
         ),
     shell:
         "PYTHONPATH=src python -m collapse pretrained --out {output} --settings {params.settings:q} > {log} 2>&1"

@@ -32,7 +32,7 @@ def _fits(config: Config, dataset: str) -> None:
     stand_in = {"vocabulary": config.datasets[dataset].get("vocabulary", 2), "end": 0, "device": config.device}
     for block in [*config.cells.values(), *config.chains.values()]:
         for name in block.recipe if dataset in block.dataset else []:
-            entry = configs.recipe(config, name)
+            entry = {k: v for k, v in configs.recipe(config, name).items() if k != "start"}
             cls = import_module(f"collapse.families.{entry.pop('family')}").Config
             names = {f.name for f in fields(cls)}
             build(cls, {**{k: v for k, v in stand_in.items() if k in names}, **entry}, f"recipe {name!r}")

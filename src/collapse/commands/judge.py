@@ -7,7 +7,7 @@ import pandas as pd
 
 from collapse import store, table
 from collapse.errors import ConfigError, DataError, unknown
-from collapse.judging import claims
+from collapse.judging import claims, columns
 from collapse.judging.verdicts import judge as weigh
 
 
@@ -16,7 +16,8 @@ def gates(config: dict[str, Any], rows: pd.DataFrame) -> list[dict[str, Any]]:
 
     A metric that the data set does not have (it needs a known source) makes the gate not applicable: value and passed
     are None. With ``against``, the value is the relative gain 1 - (mean over that block's rows) / (mean over its own),
-    of one recipe over one other: ``recipe`` and ``against_recipe`` name them where their blocks have several.
+    of one recipe over one other: ``recipe`` and ``against_recipe`` name them where their blocks have several. With
+    ``over``, it is 1 - (mean of the metric) / (mean of that column), of the same rows.
 
     Raises:
         ConfigError: a gate with ``against`` does not say which recipes it compares, or names one that is not there.
@@ -37,6 +38,8 @@ def gates(config: dict[str, Any], rows: pd.DataFrame) -> list[dict[str, Any]]:
                 if gate["against"]:
                     other, longer = config["cells"][gate["against"]], _against(name, gate, config["cells"])
                     value = 1 - _mean(rows, dataset, longer, other, gate["metric"], name) / value
+                if gate.get("over"):
+                    value = 1 - value / _mean(rows, dataset, recipe, block, gate["over"], name)
                 passed = (low is None or value >= low) and (high is None or value <= high)
                 found.append({**about, "value": value, "passed": bool(passed)})
     return found
@@ -85,20 +88,29 @@ def judge(files: list[Path], root: Path, config: dict[str, Any]) -> str:
     """
     stated = [c for f in files if f.suffix in (".yaml", ".yml") for c in claims.parse(f)]
     tables = [f for f in files if f.suffix == ".parquet"]
-    rows = table.read_tables(tables) if tables else pd.DataFrame()  # a scale may hold the rows of no claim
+    named = {gate[key] for gate in config["gates"].values() for key in ("metric", "over") if gate.get(key)}
+    wanted = {*columns(stated), *named, *table.KEY, *table.GRID}  # rows of chains are many, and have many columns
+    rows = table.read_tables(tables, wanted) if tables else pd.DataFrame()  # a scale may hold the rows of no claim
     checked = gates(config, rows)
     closed: dict[tuple[str, str], str] = {}
     for gate in checked:
         if gate["passed"] is False:
             reason = f"generation 1 of {gate['recipe']} failed the quality gate {gate['gate']!r}: {gate['value']:.4g}"
-            pair = gate["dataset"], gate["recipe"]
-            closed[pair] = "; ".join([closed[pair], reason] if pair in closed else [reason])
+            for pair in _closed(gate, config):
+                closed[pair] = "; ".join([closed[pair], reason] if pair in closed else [reason])
     records = weigh(stated, rows, config, closed)
     out = root / "verdicts"
     store.write_json(out / "gates.json", checked)
     store.write_bytes(out / "verdicts.csv", _csv(records).encode())
     store.write_json(out / "verdicts.json", records)
     return as_text(records, checked)
+
+
+def _closed(gate: dict[str, Any], config: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the pairs of data set and recipe that a failed gate closes to claims: its own, those of ``closes``."""
+    blocks = [config["cells"][name] for name in config["gates"][gate["gate"]].get("closes", ())]
+    others = [(dataset, recipe) for block in blocks for dataset in block["dataset"] for recipe in block["recipe"]]
+    return list(dict.fromkeys([(gate["dataset"], gate["recipe"]), *others]))
 
 
 def _csv(records: list[dict[str, Any]]) -> str:

@@ -110,8 +110,6 @@ def _examples(job: Job, n: int, items) -> list[dict]:
     rows = zip(data.decode(items), grammatical, logprob, strict=True)
     out = [{"text": t, "grammatical": g, "true_logprob": p} for t, g, p in rows]
     if getattr(job.sampler, "start", None) == "continuation":
-        continued = (
-            job.read(synthetic(n - 1), len(items)) if prompted(job.sampler, n) else data.real().first(len(items))
-        )
-        out = [{"prompt": p, **row} for p, row in zip(data.decode(continued), out, strict=True)]
+        continued = job.read(synthetic(n - 1), data.size) if prompted(job.sampler, n) else data.real()
+        out = [{"prompt": p, **row} for p, row in zip(data.decode(continued.first(len(items))), out, strict=True)]
     return out

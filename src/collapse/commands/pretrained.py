@@ -24,6 +24,8 @@ def pretrained(out: Path, entry: dict[str, Any]) -> None:
     family = import_module(f"collapse.families.{entry['family']}")
     folder = Path(entry["path"]) if "path" in entry else _fetch(entry)
     for name, expected in entry.get("sha256", {}).items():
+        if not (folder / name).is_file():
+            raise DataError(f"there is no {folder / name}, of which the config says the SHA-256")
         if (found := store.sha256(folder / name)) != expected:
             raise DataError(f"{folder / name} has SHA-256 {found}, the config says {expected}: fetch it anew")
     family.save(family.load_pretrained(folder), out)

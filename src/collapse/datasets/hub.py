@@ -30,10 +30,12 @@ CHECKSUMS = {
     "TinyStories-valid.txt": "94e431816c4cce81ff71e4408ff8d3bda9a42e8d2663986697c3954288cb38b4",
 }
 
-LOCAL = (
-    "without the hub: fetch {names} of {repository} on a machine that can (or from a mirror), and set "
-    "`source: local` and `path: <folder that holds them>`"
-)
+LOCAL = "without the hub: fetch {names} of {repository} on a machine that can (or from a mirror), and set {keys}"
+KEYS = {
+    "dataset": "`source: local` and `path: <folder that holds them>`",
+    "model": "`path: <folder that holds them>` in place of `repository` and `revision`",
+}
+"""What the config says of local files, by kind of repository."""
 
 WORTH = 1 << 20
 """New bytes after which a connection counts as good: retries are counted from 0 again."""
@@ -149,7 +151,8 @@ def fetch(
     except OSError as error:
         where = f"{error.filename or folder} ({error.strerror or error})"
         cause, problem = error, f"cannot use {where}: set HF_HOME to a folder that can be written"
-    raise DataError(f"{problem}; {LOCAL.format(names=' and '.join(names), repository=repository)}") from cause
+    instead = LOCAL.format(names=" and ".join(names), repository=repository, keys=KEYS[kind])
+    raise DataError(f"{problem}; {instead}") from cause
 
 
 def _one(file: _File, expected: str | None, endpoint: str | None, patience: Patience) -> Path:
