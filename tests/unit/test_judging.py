@@ -107,6 +107,11 @@ def differing_by(values):
 HAND = {
     "minimum_step": ([[1.0, 3.0, 4.0]], [1, 2, 3], {}, 1.0),
     "largest_excess": ([[2.0, 1.5, 1.75]], [1, 2, 3], {}, -0.25),
+    "largest_step": ([[4.0, 3.0, 2.5]], [1, 2, 3], {}, -0.5),
+    "least_excess": ([[2.0, 3.5, 2.25]], [1, 2, 3], {}, 0.25),
+    "change": ([[2.0, 9.0, 5.0]], [1, 2, 3], {}, 3.0),
+    "change_difference": ([[2.0, 9.0, 5.0], [1.0, 0.0, 2.0]], [1, 2, 3], {}, 2.0),
+    "main_effect": ([[1.0, 4.0], [1.0, 6.0], [2.0, 3.0], [0.0, 2.0]], [1, 6], {}, 2.5),
     "largest": ([[2.0, 5.0, 4.0]], [1, 2, 3], {}, 5.0),
     "ratio": ([[2.0, 9.0, 5.0]], [1, 2, 3], {}, 2.5),
     "slope": ([[1.0, 3.0, 2.0]], [25, 26, 27], {}, 0.5),
@@ -117,7 +122,7 @@ HAND = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(STATISTICS))
+@pytest.mark.parametrize("name", sorted(set(STATISTICS) - {"largest_deviation"}))
 def test_each_statistic_by_hand_alone_and_stacked(name):
     y, n, options, expected = HAND[name]
     y, n = np.array(y), np.array(n)
@@ -125,6 +130,18 @@ def test_each_statistic_by_hand_alone_and_stacked(name):
     stacked = STATISTICS[name](np.stack([y, 2 * y]), n, **options)
     scale = 1 if name == "ratio" else 2
     np.testing.assert_allclose(stacked, [expected, scale * expected])
+
+
+def test_the_largest_deviation_is_of_shares_from_probabilities():
+    """Two thirds of three seeds are in state 0, none in 1, a third in 2."""
+    statistic, p = STATISTICS["largest_deviation"], [0.5, 0.3, 0.2]
+    states = statistic.encoded(np.array([0, 2, 0]).reshape(3, 1, 1), p=p)
+    assert states.shape == (3, 3, 1)
+    assert statistic(states.mean(axis=0), [9], p=p) == pytest.approx(0.3)  # |0 - 0.3|
+    stacked = np.stack([states.mean(axis=0), np.eye(3)[:, :1]])
+    np.testing.assert_allclose(statistic(stacked, [9], p=p), [0.3, 0.5])
+    strange = statistic.encoded(np.array([[[7]]]), p=p)  # a state that p does not know
+    assert statistic(strange[0], [9], p=p) == pytest.approx(0.5)
 
 
 def test_statistics_refuse_other_shapes():
@@ -638,7 +655,7 @@ def test_data_sets_that_are_compared_may_have_different_grids(tmp_path):
         ),
         (
             {"per": "recipe", "rows": {**ENTRY["rows"], "compare": "recipe", "recipe": ["a", "b"]}},
-            "'per: recipe' would split what 'compare: recipe' compares",
+            "'per: recipe' would split what is compared",
         ),
     ],
 )

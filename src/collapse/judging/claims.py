@@ -12,33 +12,47 @@ An entry::
       published: {value: {gpt2_9m: 0.101}, source: "figure 2, digitised"}     # optional
 
 ``rows`` names blocks of the config (``cells`` or ``chains``) and narrows them: ``policy``, ``dataset``, ``recipe``,
-``sampler``, ``selector``, and the columns d, T, sigma2, design of linear regression. A key left out, or ``all``,
-selects every value (``selector: all`` is the selector of that name). What the statistic compares are the policies, in
+``sampler``, ``selector``, and d, T, sigma2, design, shape of chains over a grid. A key left out, or ``all``, selects
+every value (``selector: all`` is the selector of that name). What the statistic compares are the policies, in
 the order given, or the names of the key that ``compare`` gives; of every other key one name must remain::
 
       rows: {block: [temperature, main], policy: replace, compare: sampler, sampler: [temp0.3, temp1.0]}
       statistic: {name: difference, metric: cross_entropy, generation: 4}        # temp0.3 minus temp1.0
 
 Of several blocks each compared name takes the first that holds it together with all the other names.
-``generation: 5`` in ``statistic`` stands for ``first: 5, last: 5``; ``unit: c`` divides by sigma2 d / (T - d - 1).
-``test`` has ``kind: t`` or ``bootstrap``, and ``direction: greater`` or ``less`` with ``than``, or ``within`` with
-``low`` and ``high``. Neither pandas nor scipy is imported here.
+
+What differs in more than one key is written out, arm by arm; a list of names is for the one that a scale has::
+
+      rows:
+        block: settings
+        sampler: beam5
+        compare:
+          - {policy: real_fraction_10_first, recipe: [opt_xs_e10, opt_125m_e10]}
+          - {policy: replace_first, recipe: [opt_xs_e5, opt_125m_e5]}
+
+An arm may name whatever ``rows`` may, and ``metric``, which ``statistic`` then leaves out.
+
+``generation: 5`` in ``statistic`` stands for ``first: 5, last: 5``; ``end`` for the last generation of the blocks at a
+scale. ``transform: log`` or ``square`` is of each row's value; ``unit: c`` divides it by sigma2 d / (T - d - 1), the
+error of one linear regression, ``unit: 1/T`` by 1/T, the variance of the mean of one set in units of sigma^2. ``test``
+has ``kind: t`` or ``bootstrap``, and ``direction: greater`` or ``less`` with ``than``, or ``within`` with ``low`` and
+``high``. Neither pandas nor scipy is imported here.
 """
 
 import inspect
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
 from collapse.errors import ConfigError, unknown
-from collapse.judging.statistics import STATISTICS, Statistic
+from collapse.judging import arms
+from collapse.judging.arms import Rows
+from collapse.judging.reading import choice, mapping, number
+from collapse.judging.statistics import STATISTICS, TRANSFORMS, Statistic
 
-KEYS = ("dataset", "recipe", "policy", "sampler", "selector")
-GRID = ("d", "T", "sigma2", "design")
-UNITS = ("c",)
+UNITS = ("c", "1/T")
+END = "end"
 PER = ("recipe", "dataset")
 DIRECTIONS = ("greater", "less", "within")
 # fewest seeds: a variance needs two; the bootstrap's percentiles are too narrow below about ten
@@ -46,29 +60,18 @@ SEEDS = {"t": 2, "bootstrap": 10}
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Which rows: blocks of the config, names of each key (no entry: all), the key compared, values of grid columns."""
-
-    block: tuple[str, ...]
-    names: dict[str, tuple[str, ...]]
-    compare: str = "policy"
-    grid: dict[str, tuple[Any, ...]] = field(default_factory=dict)
-
-    @property
-    def compared(self) -> tuple[str, ...]:
-        """What the statistic compares, in its order."""
-        return self.names[self.compare]
-
-
-@dataclass(frozen=True)
 class Quantity:
-    """A statistic with its arguments: of ``metric`` at generations ``first`` to ``last``, in ``unit``."""
+    """A statistic with its arguments: of ``metric`` at generations ``first`` to ``last``, in ``unit``.
+
+    ``metric`` is None where arms have their own; ``first`` and ``last`` where they are `END` and no scale is known yet.
+    """
 
     name: str
-    metric: str
-    first: int
-    last: int
+    metric: str | None
+    first: int | None
+    last: int | None
     unit: str | None = None
+    transform: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -136,7 +139,7 @@ def parse(path: str | Path) -> tuple[Claim, ...]:
 def _claim(entry: Any, path: Path) -> Claim:
     where = f"claim {entry.get('id')!r} of {path}" if isinstance(entry, dict) else f"claim of {path}"
     required = ("id", "figure", "statement", "rows", "statistic", "test")
-    entry = _mapping(entry, where, required, ("per", "published"))
+    entry = mapping(entry, where, required, ("per", "published"))
     for key in ("id", "figure", "statement"):
         if not isinstance(entry[key], str) or not entry[key].strip():
             raise ConfigError(f"{key} of {where} must be text")
@@ -147,101 +150,74 @@ def _claim(entry: Any, path: Path) -> Claim:
         path.stem,
         entry["figure"],
         " ".join(entry["statement"].split()),
-        _rows(entry["rows"], where),
-        _quantity(entry["statistic"], where),
-        _criterion(entry["test"], where),
+        rows := arms.parse(entry["rows"], where),
+        quantity := _quantity(entry["statistic"], rows, where),
+        _criterion(entry["test"], quantity, where),
         entry.get("per"),
         *_published(entry.get("published"), entry.get("per"), where),
     )
-    rows, expected = claim.rows, claim.statistic.function.curves
-    if rows.compare == claim.per:
-        raise ConfigError(f"{where}: 'per: {claim.per}' would split what 'compare: {claim.per}' compares: drop one")
-    if len(rows.compared) != expected:
-        what = f"{claim.statistic.name} is about {expected} {'curve' if expected == 1 else 'curves'}"
-        raise ConfigError(f"{where}: {what}, {len(rows.compared)} given: {rows.compare} {', '.join(rows.compared)}")
+    if claim.per in rows.varied:
+        raise ConfigError(f"{where}: 'per: {claim.per}' would split what is compared: drop one")
+    expected = quantity.function.curves
+    if len(rows.arms) != expected:
+        what = f"{quantity.name} is about {expected} {'curve' if expected == 1 else 'curves'}"
+        raise ConfigError(
+            f"{where}: {what}, {len(rows.arms)} given: {' and '.join(sorted(rows.varied))} {', '.join(rows.compared)}"
+        )
     return claim
 
 
-def _mapping(entry: Any, where: str, required: Iterable[str], optional: Iterable[str] = ()) -> dict[str, Any]:
-    """Return ``entry`` if it is a mapping with the required keys and no unknown one."""
-    if not isinstance(entry, dict):
-        raise ConfigError(f"{where} must be a mapping, got {entry!r}")
-    for key in entry:
-        if key not in (known := [*required, *optional]):
-            raise unknown(f"key of {where}", key, known)
-    for key in required:
-        if key not in entry:
-            raise ConfigError(f"{where} has no {key!r}")
-    return entry
-
-
-def _choice(what: str, name: Any, valid: Iterable[str]) -> str:
-    if name not in list(valid):
-        raise unknown(what, name, valid)
-    return name
-
-
-def _number(value: Any, what: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise ConfigError(f"{what} must be a number, got {value!r}")
-    return value
-
-
-def _rows(entry: Any, where: str) -> Rows:
-    where = f"rows of {where}"
-    entry = dict(_mapping(entry, where, ("block", "policy"), (*KEYS, *GRID, "compare")))
-    compare = _choice(f"key to compare in {where}", entry.pop("compare", "policy"), KEYS)
-    values = {key: tuple(value) if isinstance(value, list) else (value,) for key, value in entry.items()}
-    for key, names in values.items():
-        if not names or (key not in GRID and not all(isinstance(name, str) for name in names)):
-            raise ConfigError(f"{key} in {where} must be a name or a list of names, got {entry[key]!r}")
-    free = {key for key, names in values.items() if names == ("all",) and key != "selector"}
-    if free & {"block", "policy"}:
-        raise ConfigError(f"{where} must name its block and its policies")
-    names = {key: values[key] for key in KEYS if key in values and key not in free}
-    if compare not in names:
-        raise ConfigError(f"{where} must list what it compares: {compare}")
-    if len(set(names[compare])) < len(names[compare]):
-        raise ConfigError(f"{where} names one {compare} twice: {', '.join(names[compare])}")
-    if compare != "policy" and len(names["policy"]) > 1:
-        raise ConfigError(f"{where} compares names of {compare}, so it must have one policy")
-    grid = {key: values[key] for key in GRID if key in values and key not in free}
-    return Rows(values["block"], names, compare, grid)
-
-
-def _quantity(entry: Any, where: str) -> Quantity:
+def _quantity(entry: Any, rows: Rows, where: str) -> Quantity:
     where = f"statistic of {where}"
     if not isinstance(entry, dict) or "name" not in entry:
         raise ConfigError(f"{where} must be a mapping with a name")
-    known = STATISTICS[_choice(where, entry["name"], STATISTICS)]
+    known = STATISTICS[choice(where, entry["name"], STATISTICS)]
+    own = [arm.metric is not None for arm in rows.arms]
+    if any(own) and not all(own):
+        raise ConfigError(f"{where}: a metric stands in every arm or in none")
+    metric = () if all(own) else ("metric",)
     ends = ("generation",) if "generation" in entry else ("first", "last")
     given = [key for key, default in known.options.items() if default is inspect.Parameter.empty]
-    entry = _mapping(entry, where, ("name", "metric", *ends, *given), ("unit", *known.options))
-    if not isinstance(entry["metric"], str):
+    entry = mapping(entry, where, ("name", *metric, *ends, *given), ("unit", "transform", *known.options))
+    if metric and not isinstance(entry["metric"], str):
         raise ConfigError(f"metric in {where} must be the name of a column, got {entry['metric']!r}")
-    first, last = entry[ends[0]], entry[ends[-1]]
-    if not all(type(n) is int for n in (first, last)) or not 1 <= first <= last:
-        raise ConfigError(f"{where}: generations count from 1 and run forwards, got {first!r} to {last!r}")
-    if last - first + 1 < known.generations:
+    first, last = _ends(entry[ends[0]], entry[ends[-1]], where)
+    if None not in (first, last) and last - first + 1 < known.generations:
         raise ConfigError(f"{where}: {entry['name']} needs at least {known.generations} generations")
-    unit = entry.get("unit")
+    unit, transform = entry.get("unit"), entry.get("transform")
     if unit is not None:
-        _choice(f"unit in {where}", unit, UNITS)
+        choice(f"unit in {where}", unit, UNITS)
     if known.unit not in (None, unit):
         raise ConfigError(f"{where}: {entry['name']} needs 'unit: {known.unit}'")
+    if transform is not None:
+        choice(f"transform in {where}", transform, TRANSFORMS)
     for key, valid in known.choices.items():
-        _choice(f"{key} in {where}", entry[key], valid)
+        if not callable(valid):
+            choice(f"{key} in {where}", entry[key], valid)
+        elif not valid(entry[key]):
+            raise ConfigError(f"{key} in {where} must be {valid.__doc__}, got {entry[key]!r}")
     options = {key: entry[key] for key in known.options if key in entry}
-    return Quantity(entry["name"], entry["metric"], first, last, unit, options)
+    return Quantity(entry["name"], entry.get("metric"), first, last, unit, transform, options)
 
 
-def _criterion(entry: Any, where: str) -> Criterion:
+def _ends(first: Any, last: Any, where: str) -> tuple[int | None, int | None]:
+    """Generations as numbers, None for `END`, where only the last may be the end unless both are."""
+    given = [n for n in (first, last) if n != END]
+    whole = all(type(n) is int for n in given)
+    if not whole or given != sorted(given) or min(given, default=1) < 1 or (first == END != last):
+        raise ConfigError(f"{where}: generations count from 1 and run forwards, got {first!r} to {last!r}")
+    return tuple(None if n == END else n for n in (first, last))
+
+
+def _criterion(entry: Any, quantity: Quantity, where: str) -> Criterion:
     where = f"test of {where}"
     direction = entry.get("direction", "greater") if isinstance(entry, dict) else "greater"
-    bounds = ("low", "high") if _choice(f"direction in {where}", direction, DIRECTIONS) == "within" else ("than",)
-    entry = _mapping(entry, where, ("kind", "direction", *bounds))
-    _choice(f"kind in {where}", entry["kind"], SEEDS)
-    low, high = (_number(entry[key], f"{key} in {where}") for key in (bounds[0], bounds[-1]))
+    bounds = ("low", "high") if choice(f"direction in {where}", direction, DIRECTIONS) == "within" else ("than",)
+    entry = mapping(entry, where, ("kind", "direction", *bounds))
+    choice(f"kind in {where}", entry["kind"], SEEDS)
+    if quantity.function.kind not in (None, entry["kind"]):
+        raise ConfigError(f"{where}: {quantity.name} needs 'kind: {quantity.function.kind}'")
+    low, high = (number(entry[key], f"{key} in {where}") for key in (bounds[0], bounds[-1]))
     if direction == "within" and not low < high:
         raise ConfigError(f"{where}: low must be below high, got {low} and {high}")
     return Criterion(entry["kind"], direction, float(low), float(high))
@@ -251,10 +227,10 @@ def _published(entry: Any, per: str | None, where: str) -> tuple[Any, str | None
     if entry is None:
         return None, None
     where = f"published of {where}"
-    entry = _mapping(entry, where, ("source",), ("value",))
+    entry = mapping(entry, where, ("source",), ("value",))
     value = entry.get("value")
     if isinstance(value, dict) and per is None:
         raise ConfigError(f"value in {where} must be a number: the claim is not split")
-    for number in value.values() if isinstance(value, dict) else [] if value is None else [value]:
-        _number(number, f"value in {where}")
+    for each in value.values() if isinstance(value, dict) else [] if value is None else [value]:
+        number(each, f"value in {where}")
     return value, " ".join(str(entry["source"]).split())

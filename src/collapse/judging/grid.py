@@ -11,12 +11,13 @@ from typing import Any
 
 from collapse.config import Config, Selection
 from collapse.errors import CollapseError, ConfigError, unknown
-from collapse.judging.claims import KEYS, PER, SEEDS, Claim, parse
+from collapse.judging.arms import KEYS, Arm
+from collapse.judging.claims import PER, SEEDS, Claim, parse
 
 
 @dataclass(frozen=True)
 class Resolution:
-    """What a claim needs at one scale: one dict per compared name, or none and the ``reason``."""
+    """What a claim needs at one scale: one dict per arm, or none and the ``reason``."""
 
     needs: tuple[dict[str, Any], ...]
     reason: str | None = None
@@ -54,48 +55,67 @@ def blocks(config) -> dict[str, dict[str, Any]]:
 
 
 def split(claims: Iterable[Claim], config) -> tuple[Claim, ...]:
-    """Return one claim per recipe (or dataset) of this scale for each claim that asks for it, the others as they are.
+    """Return claims as they stand at a scale: one per recipe (or dataset) where a claim asks for it, ends as numbers.
 
     The recipes are those of all the claim's blocks, each once; its name is appended to the id. A claim without any
-    recipe here stays whole; `resolve` says why.
+    recipe here stays whole; `resolve` says why. An ``end`` becomes the last generation that all arms' blocks have.
     """
     grid, out = blocks(config), []
     for claim in claims:
-        listed = [name for b in claim.rows.block if b in grid for name in grid[b][claim.per]] if claim.per else []
-        wanted = claim.rows.names.get(claim.per, listed)
-        parts = [name for name in dict.fromkeys(listed) if name in wanted]
+        parts = _names(claim, grid) if claim.per else []
         for name in parts:
-            rows = replace(claim.rows, names={**claim.rows.names, claim.per: (name,)})
             published = claim.published.get(name) if isinstance(claim.published, dict) else claim.published
-            out.append(replace(claim, id=f"{claim.id}.{name}", rows=rows, per=None, published=published))
+            rows = claim.rows.narrowed(claim.per, name)
+            part = replace(claim, id=f"{claim.id}.{name}", rows=rows, per=None, published=published)
+            out.append(_ended(part, grid))
         if not parts:
-            out.append(replace(claim, published=None) if isinstance(claim.published, dict) else claim)
+            whole = replace(claim, published=None) if isinstance(claim.published, dict) else claim
+            out.append(_ended(whole, grid))
     return tuple(out)
+
+
+def _names(claim: Claim, grid: dict[str, dict]) -> list[str]:
+    """The recipes (or data sets) that a claim is split by at this scale."""
+    listed = dict.fromkeys(name for block in claim.rows.block if block in grid for name in grid[block][claim.per])
+    wanted = [arm.names[claim.per] for arm in claim.rows.arms if claim.per in arm.names]
+    return [name for name in listed if all(name in names for names in wanted)]
+
+
+def _ended(claim: Claim, grid: dict[str, dict]) -> Claim:
+    """The claim with generations in numbers, where its rows are in the grid."""
+    quantity = claim.statistic
+    if quantity.last is not None:
+        return claim
+    try:
+        last = min(_cell(claim, arm, grid)[1]["generations"] for arm in claim.rows.arms)
+    except _AbsentError:
+        return claim
+    first = last if quantity.first is None else quantity.first
+    return replace(claim, statistic=replace(quantity, first=first, last=last))
 
 
 def resolve(claim: Claim, config) -> Resolution:
     """Return what a claim (after `split`) needs at this scale.
 
     Each need is a dict: ``block``, the KEYS (sampler and selector None for chains), ``seeds``, the list of those that
-    all compared names have, and ``generations``, a list. There is none, and a reason, where the claim is not judged at
-    this scale: a block, policy, recipe, ... or generation is not in the grid, or there are too few seeds.
+    all arms have, and ``generations``, a list; needs are in the order of the arms. There is none, and a reason, where
+    the claim is not judged at this scale: a block, policy, recipe, ... or generation is not in the grid, or there are
+    too few seeds.
 
-    A name's block is the first listed that holds it together with all the other names of the claim. A series may be
-    longer in another block: what counts is that block's ``generations``.
+    An arm's block is the first listed that holds its names together with all the other names of the claim. A series may
+    be longer in another block: what counts is that block's ``generations``.
 
     Raises:
-        ConfigError: the claim selects several datasets, recipes, ... beside those that it compares, or names a sampler
-            or a selector of chains, which have none.
+        ConfigError: an arm selects several datasets, recipes, ..., or arms differ in one that they do not name, or a
+            sampler or a selector of chains is named, which have none.
     """
     grid = blocks(config)
     try:
-        found = [_cell(claim, name, grid) for name in claim.rows.compared]
+        found = [_cell(claim, arm, grid) for arm in claim.rows.arms]
         for key in KEYS:
-            if key != claim.rows.compare and len(names := sorted({str(cell[key]) for cell, _ in found})) > 1:
+            if key not in claim.rows.varied and len(names := sorted({str(cell[key]) for cell, _ in found})) > 1:
                 raise ConfigError(f"claim {claim.id!r} compares rows of different {key}: {', '.join(names)}")
-        for cell, block in found:
-            if claim.statistic.last > (last := block["generations"]):
-                raise _AbsentError(f"needs generation {claim.statistic.last}, block {cell['block']} ends at {last}")
+        _check_generations(claim, found)
         seeds = [s for s in found[0][1]["seeds"] if all(s in block["seeds"] for _, block in found)]
         if len(seeds) < (least := SEEDS[claim.test.kind]):
             raise _AbsentError(f"{len(seeds)} seed(s) at this scale, the {claim.test.kind} test needs {least}")
@@ -105,21 +125,31 @@ def resolve(claim: Claim, config) -> Resolution:
     return Resolution(tuple({**cell, **ends} for cell, _ in found))
 
 
-def _cell(claim: Claim, name: str, grid: dict[str, dict]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The one cell that a claim selects for a compared name, and its block: the first that holds all names together."""
-    wanted = {**claim.rows.names, claim.rows.compare: (name,)}
-    there = [name for name in claim.rows.block if name in grid]
+def _check_generations(claim: Claim, found: list[tuple[dict, dict]]) -> None:
+    """Every block reaches the last generation, and from the first to an ``end`` there are enough."""
+    quantity = claim.statistic
+    for cell, block in found:
+        if quantity.last > (last := block["generations"]):
+            raise _AbsentError(f"needs generation {quantity.last}, block {cell['block']} ends at {last}")
+    if quantity.last - quantity.first + 1 < quantity.function.generations:
+        needed = quantity.first + quantity.function.generations - 1
+        raise _AbsentError(f"needs generation {needed}, this scale ends at {quantity.last}")
+
+
+def _cell(claim: Claim, arm: Arm, grid: dict[str, dict]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The one cell that an arm selects, and its block: the first that holds all names together."""
+    there = [name for name in arm.block if name in grid]
     if not there:
-        raise _AbsentError(f"block {' or '.join(claim.rows.block)} is not in this scale's grid")
+        raise _AbsentError(f"block {' or '.join(arm.block)} is not in this scale's grid")
     for block in there:
-        if memory := next((key for key in wanted if grid[block][key] == [None]), None):
+        if memory := next((key for key in arm.names if grid[block][key] == [None]), None):
             raise ConfigError(f"claim {claim.id!r}: chains of block {block!r} have no {memory}: leave it out")
-    fitting = [b for b in there if all(set(names) & set(grid[b][key]) for key, names in wanted.items())]
+    fitting = [b for b in there if all(set(names) & set(grid[b][key]) for key, names in arm.names.items())]
     if not fitting:
-        raise _AbsentError(_missing(wanted, there, grid))
+        raise _AbsentError(_missing(arm.names, there, grid))
     block, cell = grid[fitting[0]], {"block": fitting[0]}
     for key in KEYS:
-        names = [value for value in block[key] if value in wanted.get(key, block[key])]
+        names = [value for value in block[key] if value in arm.names.get(key, block[key])]
         if len(names) > 1:
             hint = f", or split the claim with 'per: {key}'" if key in PER else ""
             raise ConfigError(f"claim {claim.id!r} selects several of {key} ({', '.join(names)}): name one{hint}")
@@ -158,6 +188,11 @@ def selections(files: Iterable[str | Path], config: Config) -> list[Selection]:
     return out
 
 
+def columns(claims: Iterable[Claim]) -> list[str]:
+    """Return the columns that hold the values of claims, sorted; beside them rows need `table.KEY` and grid columns."""
+    return sorted({arm.metric or claim.statistic.metric for claim in claims for arm in claim.rows.arms})
+
+
 def check(claims: Iterable[Claim], vocabulary: dict[str, Iterable[str]]) -> None:
     """Check the names in claims against those of all scales; a misspelt one would else pass as not judged.
 
@@ -173,7 +208,8 @@ def check(claims: Iterable[Claim], vocabulary: dict[str, Iterable[str]]) -> None
         if key not in ("block", *KEYS):
             raise CollapseError(f"no names of {key!r} stand in claims")
     for claim in claims:
-        for key, names in {"block": claim.rows.block, **claim.rows.names}.items():
-            for name in names:
-                if key in valid and name not in valid[key]:
-                    raise unknown(f"{key} in claim {claim.id!r}", name, valid[key])
+        for arm in claim.rows.arms:
+            for key, names in {"block": arm.block, **arm.names}.items():
+                for name in names:
+                    if key in valid and name not in valid[key]:
+                        raise unknown(f"{key} in claim {claim.id!r}", name, valid[key])

@@ -9,7 +9,8 @@ order), G generations n. What is averaged over seeds depends on the claim's test
 The two differ where the statistic is not linear. The mean of a minimum lies below the minimum of the means, and the
 mean of a maximum above the maximum of the means, by noise alone. `minimum_step` > 0, `largest` < b and
 `largest_excess` < 0 are therefore harder to show with noise, never easier; shown the other way round, they say that a
-single run of the mean size of noise breaks the rule, not that the expected curve does.
+single run of the mean size of noise breaks the rule, not that the expected curve does. The same holds for
+`least_excess` > 0 and `largest_step` < 0.
 """
 
 import inspect
@@ -19,6 +20,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from collapse.theory import linear
+
+TRANSFORMS = {"log": np.log, "square": np.square}
+"""Functions of the value of a row: of each seed's, before any mean over seeds."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,10 @@ class Statistic:
         generations: the least G.
         unit: the unit that y must be in; None where any will do.
         options: further arguments, name -> default (``inspect.Parameter.empty`` where it must be given).
-        choices: option -> its valid values.
+        choices: option -> its valid values, or a function that tells whether one is, its docstring what it must be.
+        kind: the only test that it makes sense with; None where any will do.
+        encode: ``(y, **options)`` -> what seeds are averaged, (..., C', G); None where they are as they are. The
+            function then gets means of these.
     """
 
     function: Callable[..., np.ndarray]
@@ -39,25 +46,32 @@ class Statistic:
     generations: int
     unit: str | None
     options: dict[str, object]
-    choices: dict[str, tuple[str, ...]]
+    choices: dict[str, tuple[str, ...] | Callable[..., bool]]
+    kind: str | None = None
+    encode: Callable[..., np.ndarray] | None = None
+
+    def encoded(self, sample: np.ndarray, **options) -> np.ndarray:
+        """Return what seeds are averaged, out of the curves of all seeds, (S, C, G) -> (S, C', G)."""
+        return sample if self.encode is None else self.encode(sample, **options)
 
     def __call__(self, y: np.ndarray, n: np.ndarray, **options) -> np.ndarray:
-        """Return the statistic of curves y (..., C, G) at generations n (G,), shape (...)."""
-        if y.shape[-2:] != (self.curves, len(n)):
-            raise ValueError(f"curves of shape {y.shape[-2:]}, expected {(self.curves, len(n))}")
+        """Return the statistic of (encoded) curves y (..., C, G) at generations n (G,), shape (...)."""
+        curves = y.shape[-2] if self.encode else self.curves
+        if y.shape[-2:] != (curves, len(n)):
+            raise ValueError(f"curves of shape {y.shape[-2:]}, expected {(curves, len(n))}")
         return self.function(y, np.asarray(n), **options)
 
 
 STATISTICS: dict[str, Statistic] = {}
 
 
-def statistic(*, curves: int = 1, generations: int = 1, unit: str | None = None, **choices: tuple[str, ...]):
+def statistic(*, curves: int = 1, generations: int = 1, unit=None, kind=None, encode=None, **choices):
     """Register a function ``(y, n, *, options) -> values`` under its name."""
 
     def register(function):
         parameters = inspect.signature(function).parameters.values()
         options = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
-        STATISTICS[function.__name__] = Statistic(function, curves, generations, unit, options, choices)
+        STATISTICS[function.__name__] = Statistic(function, curves, generations, unit, options, choices, kind, encode)
         return function
 
     return register
@@ -85,6 +99,18 @@ def minimum_step(y, n):
 
 
 @statistic(generations=2)
+def largest_step(y, n):
+    """Largest increase between successive generations; < 0 where the curve falls at every step."""
+    return np.diff(y[..., 0, :], axis=-1).max(axis=-1)
+
+
+@statistic(generations=2)
+def least_excess(y, n):
+    """Smallest value after the first generation, minus the value there; > 0 where the curve never returns to it."""
+    return y[..., 0, 1:].min(axis=-1) - y[..., 0, 0]
+
+
+@statistic(generations=2)
 def largest_excess(y, n):
     """Largest value after the first generation, minus the value there; <= 0 where the curve never exceeds its start."""
     return y[..., 0, 1:].max(axis=-1) - y[..., 0, 0]
@@ -100,6 +126,31 @@ def largest(y, n):
 def ratio(y, n):
     """Value at the last generation over the value at the first."""
     return y[..., 0, -1] / y[..., 0, 0]
+
+
+def _changes(y: np.ndarray) -> np.ndarray:
+    """Value at the last generation minus the value at the first, y (..., C, G) -> (..., C)."""
+    return y[..., -1] - y[..., 0]
+
+
+@statistic(generations=2)
+def change(y, n):
+    """Value at the last generation minus the value at the first, whatever lies between."""
+    return _changes(y)[..., 0]
+
+
+@statistic(curves=2, generations=2)
+def change_difference(y, n):
+    """Change of the first curve from the first to the last generation, minus that of the second, paired by seed."""
+    changes = _changes(y)
+    return changes[..., 0] - changes[..., 1]
+
+
+@statistic(curves=4, generations=2)
+def main_effect(y, n):
+    """Mean change of the first two curves minus that of the other two, paired by seed: an effect in a 2 x 2 design."""
+    changes = _changes(y)
+    return changes[..., :2].mean(axis=-1) - changes[..., 2:].mean(axis=-1)
 
 
 @statistic(generations=2)
@@ -134,3 +185,28 @@ def difference(y, n):
 def largest_difference(y, n):
     """Largest value over the generations of first curve minus second; < 0 where the first is lower at all of them."""
     return (y[..., 0, :] - y[..., 1, :]).max(axis=-1)
+
+
+def _probabilities(p) -> bool:
+    """a list of positive numbers with sum 1"""
+    numbers = isinstance(p, list) and all(isinstance(x, int | float) and not isinstance(x, bool) and x > 0 for x in p)
+    return numbers and abs(sum(p) - 1) < 1e-4
+
+
+def _indicators(y, *, p):
+    """Values of one curve that are states 0..K-1, (..., 1, G) -> a curve for each state, 1 where it is it, (..., K, G).
+
+    K is the length of ``p``; a value that is none of them belongs to no curve.
+    """
+    return (y == np.arange(len(p))[:, None]).astype(float)
+
+
+@statistic(kind="bootstrap", encode=_indicators, p=_probabilities)
+def largest_deviation(y, n, *, p):
+    """Largest |f_i - p_i|, f_i the share of seeds whose value is i, averaged over the generations.
+
+    Positive also where p is true, by about one standard error sqrt(p_i (1 - p_i) / S) over S seeds, and resamples of
+    the bootstrap lie higher still: that f is near p is harder to show with noise, never easier, and that it is not is
+    easier, where it differs by nearly as much as the bound.
+    """
+    return abs(y - np.asarray(p)[:, None]).max(axis=-2).mean(axis=-1)

@@ -63,8 +63,8 @@ def judge(
 
 def weigh(claim: Claim, resolution: Resolution, rows: pd.DataFrame) -> Evidence:
     """Return what the rows say about a claim: its estimate, interval and tails. Raises CollapseError like `judge`."""
-    sample, n = values(claim, resolution.needs, rows), np.array(claim.statistic.generations)
-    quantity = claim.statistic
+    quantity, n = claim.statistic, np.array(claim.statistic.generations)
+    sample = quantity.function.encoded(values(claim, resolution.needs, rows), **quantity.options)
 
     def statistic(curves: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -91,7 +91,8 @@ def _head(claim: Claim) -> dict[str, Any]:
         "compared": list(claim.rows.compared),
         "statistic": {
             "name": quantity.name,
-            "metric": quantity.metric,
+            "metric": quantity.metric or ", ".join(arm.metric for arm in claim.rows.arms),
+            "transform": quantity.transform,
             "unit": quantity.unit,
             "generations": [quantity.first, quantity.last],
             **quantity.options,
