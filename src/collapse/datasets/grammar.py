@@ -55,21 +55,21 @@ class _Law:
         self.cumulative = [c if i < last else inf for i, c in enumerate(accumulate(self.probabilities))]
 
 
-class _Text:
+class Text:
     """Emits a literal (``variable`` is None) or ``table[value of variable]``, then goes to ``next`` (None: the end)."""
 
     __slots__ = ("live", "next", "table", "text", "variable")
 
-    def __init__(self, text: str, variable: str | None, table: dict[str, str], following: "_Node"):
+    def __init__(self, text: str, variable: str | None, table: dict[str, str], following: "Node"):
         self.text, self.variable, self.table, self.next = text, variable, table, following
 
 
-class _Choice:
+class Choice:
     """Chooses an alternative, binds its label to ``variable`` and goes to its node in ``arms``."""
 
     __slots__ = ("_laws", "_weights", "arms", "exclude", "index", "labels", "live", "lookahead", "table", "variable")
 
-    def __init__(self, variable: str, exclude: str | None, alternatives, arms: list["_Node"]):
+    def __init__(self, variable: str, exclude: str | None, alternatives, arms: list["Node"]):
         self.variable, self.exclude, self.arms = variable, exclude, arms
         self.labels = [label for _, _, label in alternatives]
         self.index = {label: i for i, label in enumerate(self.labels)}
@@ -83,8 +83,8 @@ class _Choice:
         return self._laws[banned]
 
 
-_Node = _Text | _Choice | None
-_Chooser = Callable[[_Choice, _Law, int], int | None]
+Node = Text | Choice | None
+_Chooser = Callable[[Choice, _Law, int], int | None]
 
 
 class Grammar:
@@ -94,6 +94,10 @@ class Grammar:
         rules: rule name -> alternatives. Weights need not sum to 1. No recursion.
         forms: form name -> {label: text}.
         start: the rule that makes a whole text.
+
+    Attributes:
+        nodes: of the graph; a node comes after all that it leads to.
+        start: the node that a text begins with.
 
     Raises:
         ValueError: a rule, form or variable is missing, bound twice or used unbound; a rule is recursive, or has a
@@ -111,12 +115,12 @@ class Grammar:
             for variable, name, *_ in (field for _, template, _ in rule for field in _FIELD.findall(template)):
                 if name:
                     self._values.setdefault(variable, set()).update(label for *_, label in self._alternatives(name))
-        self._nodes: list[_Text | _Choice] = []  # a node comes after all that it leads to
-        self._needs: dict[_Node, frozenset[str]] = {None: frozenset()}
-        self._binds: dict[_Node, frozenset[str]] = {None: frozenset()}
-        self._start = self._compile(f"{{:{start}}}", None, ())
-        if self._needs[self._start]:
-            raise ValueError(f"used before they are bound: {', '.join(sorted(self._needs[self._start]))}")
+        self.nodes: list[Text | Choice] = []
+        self._needs: dict[Node, frozenset[str]] = {None: frozenset()}
+        self._binds: dict[Node, frozenset[str]] = {None: frozenset()}
+        self.start = self._compile(f"{{:{start}}}", None, ())
+        if self._needs[self.start]:
+            raise ValueError(f"used before they are bound: {', '.join(sorted(self._needs[self.start]))}")
         self._set_lookahead()
 
     # Compilation
@@ -126,7 +130,7 @@ class Grammar:
             raise ValueError(f"there is no rule {name!r}")
         return self._rules[name]
 
-    def _compile(self, template: str, following: _Node, path: tuple[str, ...]) -> _Node:
+    def _compile(self, template: str, following: Node, path: tuple[str, ...]) -> Node:
         """Return the node of a template that goes on to ``following``; ``path`` holds the rules around it."""
         parts, position = [], 0
         for match in _FIELD.finditer(template):
@@ -138,20 +142,20 @@ class Grammar:
             elif "{" in part or "}" in part:
                 raise ValueError(f"not a field: {part!r} in {template!r}")
             elif part:
-                following = self._add(_Text(part, None, {}, following), {following}, frozenset())
+                following = self._add(Text(part, None, {}, following), {following}, frozenset())
         return following
 
     def _field(self, variable, name, exclude, form, following, path):
         if name is None:
             table = self._table(variable, form)
-            return self._add(_Text("", variable, table, following), {following}, frozenset({variable}))
+            return self._add(Text("", variable, table, following), {following}, frozenset({variable}))
         if name in path:
             raise ValueError(f"rule {name!r} is recursive")
         alternatives = self._alternatives(name)
         if exclude and len(alternatives) < 2:
             raise ValueError(f"rule {name!r} has nothing left without the label of {exclude!r}")
         arms = [self._compile(template, following, (*path, name)) for _, template, _ in alternatives]
-        node = _Choice(variable, exclude, alternatives, arms)
+        node = Choice(variable, exclude, alternatives, arms)
         return self._add(node, set(arms), frozenset({exclude} - {None}))
 
     def _table(self, variable: str, form: str | None) -> dict[str, str]:
@@ -164,30 +168,30 @@ class Grammar:
         first = str.upper if form[0].isupper() else str
         return {value: first(table[value][:1]) + table[value][1:] for value in values}
 
-    def _add(self, node, after: set[_Node], uses: frozenset[str]):
+    def _add(self, node, after: set[Node], uses: frozenset[str]):
         """Register a node: which variables must be bound before it, which are bound from it on."""
         needs = frozenset().union(*(self._needs[n] for n in after))
         binds = frozenset().union(*(self._binds[n] for n in after))
         live = frozenset().union(*(n.live for n in after if n is not None))
-        new = {node.variable} - {""} if isinstance(node, _Choice) else set()
+        new = {node.variable} - {""} if isinstance(node, Choice) else set()
         if new & binds:
             raise ValueError(f"bound twice: {', '.join(new & binds)}")
         self._needs[node], self._binds[node] = needs - new | uses, binds | new
         # the variables on which probabilities depend from here on; all others are forgotten when mass flows
-        node.live = live - new | (uses if isinstance(node, _Choice) else frozenset())
-        self._nodes.append(node)
+        node.live = live - new | (uses if isinstance(node, Choice) else frozenset())
+        self.nodes.append(node)
         return node
 
     def _set_lookahead(self) -> None:
         """Find, for each choice, how many characters tell its alternatives apart, and the table that does it."""
-        known: dict[tuple[_Node, int], frozenset[str]] = {}
+        known: dict[tuple[Node, int], frozenset[str]] = {}
 
-        def heads(node: _Node, k: int) -> frozenset[str]:
+        def heads(node: Node, k: int) -> frozenset[str]:
             """The first k characters (fewer where the text ends) of all that can follow from here, or a superset."""
             if node is None or k == 0:
                 return frozenset({""})
             if (node, k) not in known:
-                if isinstance(node, _Choice):
+                if isinstance(node, Choice):
                     found = frozenset().union(*(heads(arm, k) for arm in node.arms))
                 else:
                     texts = {t[:k] for t in node.table.values()} if node.variable else {node.text[:k]}
@@ -195,8 +199,8 @@ class Grammar:
                 known[node, k] = found
             return known[node, k]
 
-        for node in self._nodes:
-            if isinstance(node, _Choice):
+        for node in self.nodes:
+            if isinstance(node, Choice):
                 for k in range(_LOOKAHEAD + 1):
                     sets = [heads(arm, k) for arm in node.arms]
                     node.lookahead, node.table = k, {head: i for i, arm in enumerate(sets) for head in arm}
@@ -215,9 +219,9 @@ class Grammar:
         Returns:
             The text, the bound variables and the log-probability in nats, or None.
         """
-        node, facts, out, position, logprob = self._start, {}, [], 0, 0.0
+        node, facts, out, position, logprob = self.start, {}, [], 0, 0.0
         while node is not None:
-            if isinstance(node, _Text):
+            if isinstance(node, Text):
                 text = node.table[facts[node.variable]] if node.variable else node.text
                 out.append(text)
                 position += len(text)
@@ -237,7 +241,7 @@ class Grammar:
         """Yield independent walks for ever; the numbers come from ``rng`` in blocks."""
         uniform = (u for _ in repeat(None) for u in rng.random(1024).tolist())
 
-        def choose(node: _Choice, law: _Law, position: int) -> int:
+        def choose(node: Choice, law: _Law, position: int) -> int:
             return bisect_right(law.cumulative, next(uniform))
 
         while True:
@@ -246,7 +250,7 @@ class Grammar:
     def _parse(self, text: str) -> tuple[str, dict[str, str], float] | None:
         """Return the only walk that makes ``text``, or None: the text chooses, then the result is compared with it."""
 
-        def choose(node: _Choice, law: _Law, position: int) -> int | None:
+        def choose(node: Choice, law: _Law, position: int) -> int | None:
             return node.table.get(text[position : position + node.lookahead])
 
         walk = self._walk(choose)
@@ -298,7 +302,7 @@ class Grammar:
         path: list[list[int]] = []  # for each choice of a walk: what is still to be taken there, what is taken now last
         depth = 0
 
-        def choose(node: _Choice, law: _Law, position: int) -> int:
+        def choose(node: Choice, law: _Law, position: int) -> int:
             nonlocal depth
             if depth == len(path):
                 path.append([i for i, p in enumerate(law.probabilities) if p])
@@ -317,16 +321,16 @@ class Grammar:
 
     # All stories
 
-    def _flow(self, power: int = 1) -> Iterator[tuple[_Choice | None, list[float], float]]:
+    def _flow(self, power: int = 1) -> Iterator[tuple[Choice | None, list[float], float]]:
         """Let a mass of 1 flow from the start; an alternative of probability p takes p ** power of it.
 
         Yields ``(choice, probabilities, mass)`` wherever mass passes, ``(None, [], mass)`` where it ends.
         """
-        masses: dict[_Node, dict[tuple, float]] = {self._start: {(): 1.0}}
-        for node in reversed(self._nodes):
+        masses: dict[Node, dict[tuple, float]] = {self.start: {(): 1.0}}
+        for node in reversed(self.nodes):
             for bound, mass in masses.pop(node, {}).items():
                 facts = dict(bound)
-                if isinstance(node, _Text):
+                if isinstance(node, Text):
                     steps = [(node.next, facts, mass)]
                 else:
                     law = node.law(facts)
@@ -370,7 +374,7 @@ class Grammar:
 
     def vocabulary(self) -> frozenset[str]:
         """Return all words and punctuation marks that texts can hold."""
-        texts = [t for n in self._nodes if isinstance(n, _Text) for t in (n.table.values() if n.variable else [n.text])]
+        texts = [t for n in self.nodes if isinstance(n, Text) for t in (n.table.values() if n.variable else [n.text])]
         return frozenset(word for text in texts for word in words(text))
 
 

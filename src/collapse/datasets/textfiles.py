@@ -53,13 +53,14 @@ def find(path: str | Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
         for name, files in zip(names, found, strict=True):
             if not files:
                 raise DataError(f"{path / name} is missing: put it there, or set `path` to the one file to be cut")
-            _check_parts(files)
+            check_parts(files)
         return found[0], found[1]
     known = "; ".join(" with ".join(names) for names in LAYOUTS)
     raise DataError(f"{path} holds no stories in a known layout ({known}): rename the files, or name one by `path`")
 
 
-def _check_parts(files: tuple[Path, ...]) -> None:
+def check_parts(files: tuple[Path, ...]) -> None:
+    """Raise DataError where files are numbered parts of a whole, and some of them are missing."""
     numbers = [re.search(r"-(\d{5})-of-(\d{5})", file.name) for file in files]
     if not all(numbers):
         return
@@ -79,7 +80,7 @@ def read(path: Path, *, closed: bool = False) -> Iterator[str]:
     Raises:
         DataError: see the module.
     """
-    readers = {".txt": _text, ".parquet": _parquet, ".jsonl": _jsonl}
+    readers = {".txt": _text, ".parquet": parquet, ".jsonl": _jsonl}
     if path.suffix not in readers:
         raise DataError(f"{path} ends in {path.suffix!r}; stories are read from {', '.join(readers)} files")
     try:
@@ -99,7 +100,7 @@ def _text(path: Path, closed: bool) -> Iterator[str]:
             except UnicodeDecodeError as error:
                 # the decoder counts from the bytes that it kept of the chunk before
                 place = position - (len(error.object) - len(chunk)) + error.start
-                raise DataError(_not_utf8(path, f"byte {place:,}")) from error
+                raise DataError(not_utf8(path, f"byte {place:,}")) from error
             position += len(chunk)
             *stories, rest = rest.split(SEPARATOR)
             separated |= bool(stories)
@@ -125,7 +126,7 @@ def _jsonl(path: Path, closed: bool) -> Iterator[str]:
             try:
                 row = json.loads(line.decode())
             except UnicodeDecodeError as error:
-                raise DataError(_not_utf8(path, f"line {number:,}")) from error
+                raise DataError(not_utf8(path, f"line {number:,}")) from error
             except ValueError as error:
                 why = "truncated: fetch it again" if not line.endswith(b"\n") else "mend or delete the line"
                 raise DataError(f"{path}, line {number:,} is not valid JSON ({error}): {why}") from error
@@ -135,7 +136,8 @@ def _jsonl(path: Path, closed: bool) -> Iterator[str]:
             yield _checked(row["text"], path, f"line {number:,}")
 
 
-def _parquet(path: Path, closed: bool) -> Iterator[str]:
+def parquet(path: Path, closed: bool = True) -> Iterator[str]:
+    """Yield the column ``text`` of a file as it is; ``closed`` is not used. Raises DataError: see the module."""
     from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile
 
@@ -164,5 +166,6 @@ def _checked(text, path: Path, place: str) -> str:
     return text
 
 
-def _not_utf8(path: Path, place: str) -> str:
+def not_utf8(path: Path, place: str) -> str:
+    """Return what to say of a file that is not UTF-8."""
     return f"{path} is not UTF-8 at {place}: convert it (iconv -f latin1 -t utf-8), or fetch it again"
