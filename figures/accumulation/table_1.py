@@ -6,9 +6,8 @@ says little; the share of grammatical ones beside it says more.
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.font_manager import FontProperties, findfont, get_font
-from matplotlib.textpath import TextToPath
 
+from collapse import typeset
 from collapse.errors import DataError
 from collapse.plotting import Drawing, Inputs, data_statement, look, model_names, pick, style
 
@@ -19,24 +18,8 @@ GOOD, BAD = "#00694D", "#B2182B"
 
 
 def wrap(text: str, width: float) -> list[str]:
-    """Break a text into lines of at most ``width`` points; characters that the font lacks become U+FFFD."""
-    font = FontProperties(family="DejaVu Sans")
-    glyphs, measure = get_font(findfont(font)), TextToPath()
-    text = "".join(c if glyphs.get_char_index(ord(c)) else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
-
-    def wide(line: str) -> float:
-        return measure.get_text_width_height_descent(line, font, False)[0] * SIZE / font.get_size_in_points()
-
-    lines = [""]
-    for word in text.split(" "):
-        longer = f"{lines[-1]} {word}".lstrip()
-        if wide(longer) <= width:
-            lines[-1] = longer
-            continue
-        lines.append("")
-        for c in word:  # letter by letter: a word may be longer than a line
-            lines[-1:] = [lines[-1] + c] if wide(lines[-1] + c) <= width else [lines[-1], c]
-    return [line for line in lines if line] or ["(empty)"]
+    """Break a text into lines of at most ``width`` points; see `collapse.typeset.wrap`."""
+    return typeset.wrap(text, width, SIZE)
 
 
 def first_story(inputs: Inputs, recipe: str, policy: str, n: int) -> dict:
@@ -69,10 +52,7 @@ def verdict(row: dict) -> tuple[str, str]:
 
 def cell(axes, row: dict, x: float, y: float, width: float, characters: int) -> float:
     """Write a story with its upper left corner at (x, y); return the height that it takes, in points."""
-    text = row["text"]
-    if len(text) > characters:
-        head = text[:characters]
-        text = f"{head.rpartition(' ')[0] or head} …"
+    text = typeset.cut(row["text"], characters)
     lines, (below, colour) = wrap(text, width - 2 * PAD), verdict(row)
     plain = {"fontsize": SIZE, "va": "top", "parse_math": False}
     for i, line in enumerate(lines):

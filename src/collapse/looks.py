@@ -19,9 +19,26 @@ LOOKS: dict[str, tuple[str, str, str]] = {
     "real_only": ("Real only", "#000000", "D"),
     "real_repeat": ("Real, n times", "#555555", "D"),
     "real_corrupted": ("Real, corrupted", "#999999", "D"),
+    "replace_first": ("Replace, from model 1", "#C1440E", "s"),
+    "real_fraction_10_first": ("10 % real, from model 1", "#13875F", "^"),
+    "stream": ("Endless stream", "#E58B88", "s"),
+    "oracle_10": ("Oracle corrects 10 %", "#C9A227", "^"),
+    "oracle_30": ("Oracle corrects 30 %", "#8F6B00", "^"),
+}
+# sampler -> label, colour, marker, where lines are samplers; the paper's own is red, pure sampling blue
+SAMPLERS: dict[str, tuple[str, str, str]] = {
+    "beam5": ("beam 5", "#C1440E", "s"),
+    "greedy_next": ("greedy", "#E69F00", "^"),
+    "top_p0.9_next": ("top-p 0.9", "#56B4E9", "D"),
+    "temp1.0_next": ("temperature 1", "#0072B2", "o"),
+    "beam5_penalty2": ("beam 5, repetition penalty 2", "#B565A7", "P"),
+    "beam5_penalty3": ("beam 5, repetition penalty 3", "#6A1B6A", "X"),
+    "beam5_synthetic": ("beam 5, synthetic prompts", "#6B4A2B", "v"),
+    "prior_mean": ("decoder means", "#C1440E", "s"),
+    "prior_bernoulli": ("Bernoulli pixels", "#0072B2", "o"),
 }
 BUDGETS = {"epochs": "equal passes over each training set", "items": "N items each", "steps": "equal optimiser steps"}
-FAMILIES = {"gpt2": "GPT-2", "llama2": "Llama-2"}
+FAMILIES = {"gpt2": "GPT-2", "llama2": "Llama-2", "opt": "OPT", "vae": "VAE"}
 # recipe -> colour, matplotlib's tab10 in the papers' order; a model has the same one wherever it is shown
 COLOURS = {
     "gpt2_9m": "tab:blue",
@@ -46,6 +63,11 @@ def look(policy: str) -> tuple[str, str, str]:
         label, colour, marker = LOOKS[base]
         return f"{label}, {BUDGETS[budget]}", colour, marker
     return LOOKS.get(policy, (policy.replace("_", " "), "#AA3377", "v"))
+
+
+def sampler_look(sampler: str) -> tuple[str, str, str]:
+    """Return label, colour and marker of a sampler; one that was added since is purple, and called by its name."""
+    return SAMPLERS.get(sampler, (sampler.replace("_", " "), "#AA3377", "v"))
 
 
 def model_name(recipe: str) -> str:
