@@ -45,7 +45,8 @@ class Chains(_Strict):
 class Pretrained(_Strict):
     """Weights that recipes start from: generation 1 of a recipe (seed 0), or a model of transformers' layout.
 
-    The latter is a folder (``path``), or a repository of the hub at a pinned ``revision``.
+    The latter is a folder (``path``), or a repository of the hub at a pinned ``revision``, with the file of its
+    ``weights``.
     """
 
     dataset: str | None = None
@@ -54,6 +55,7 @@ class Pretrained(_Strict):
     path: str | None = None
     repository: str | None = None
     revision: str | None = Field(default=None, pattern="^[0-9a-f]{40}$")
+    weights: Literal["model.safetensors", "pytorch_model.bin"] = "model.safetensors"
     sha256: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = {}
 
     @model_validator(mode="after")

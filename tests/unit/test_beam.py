@@ -181,13 +181,33 @@ def test_no_generator_is_touched():
     assert len(items) == 40
 
 
-def test_slots_move_few():
-    """A beam's first child stays where it is; the others fill the places of beams without children, each once."""
-    parent = torch.tensor([[0, 1, 2, 3], [3, 3, 0, 3], [2, 2, 2, 2], [1, 0, 1, 0]])
-    slot, copied = beam._slots(parent)
-    assert slot.tolist() == [[0, 1, 2, 3], [3, 1, 0, 2], [2, 0, 1, 3], [1, 0, 2, 3]]
-    assert copied.sum(1).tolist() == [0, 2, 3, 2]
-    assert torch.equal(slot[~copied], parent[~copied])
+def test_columns_that_none_follows_from_are_dropped():
+    """Columns that some hypothesis of some text reads stay, in their order; what they hold goes with them."""
+    no = -torch.inf
+    ancestors = torch.tensor(
+        [
+            [[0, 0, 0, no, no, 0, no, no], [0, 0, no, no, 0, no, no, 0]],  # columns 3 and 6 are read by none
+            [[0, 0, 0, no, no, no, no, no], [0, 0, 0, no, no, no, no, no]],  # all but 2
+        ]
+    )
+    cache = torch.arange(8.0)[:, None].expand(3, 2, 2, 2, 8, 1).clone()  # (L, 2, A, H, M, D): each its number
+    cache[:, :, 1] += 10
+    found = beam._prune(cache, ancestors, 2)
+    expected = [[[0, 0, 0, no, 0, no], [0, 0, no, 0, no, 0]], [[0, 0, 0, no, no, no], [0, 0, 0, no, no, no]]]
+    assert torch.equal(found, torch.tensor(expected))
+    assert (cache[:, :, 0, :, :6, 0] == torch.tensor([0.0, 1, 2, 4, 5, 7])).all()
+    assert (cache[:, :, 1, :, :3, 0] == torch.tensor([10.0, 11, 12])).all()
+    assert torch.equal(beam._prune(cache, found, 2), found)  # nothing is left to drop
+
+
+@pytest.mark.parametrize("every", [1, 3, 1000])
+def test_hypotheses_do_not_depend_on_when_columns_are_dropped(monkeypatch, every):
+    model, settings = random_model(ending=0.5), sampler()
+    expected = beam.search(model, prefixes(2), settings)
+    monkeypatch.setattr(beam, "PRUNING", every)
+    found = beam.search(model, prefixes(2), settings)
+    assert torch.equal(found.tokens, expected.tokens)
+    torch.testing.assert_close(found.scores, expected.scores, atol=1e-5, rtol=0)
 
 
 def test_wrong_use_is_told():

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from collapse import config as configs
-from collapse.commands import bench
+from collapse.commands import bench, bench_library, bench_opt
 from collapse.commands.settings import dataset_config
 from collapse.errors import ConfigError
 from collapse.families import gpt2, llama2
+from collapse.items import Items, Ragged
 
 SMOKE = Path(__file__).parents[2] / "config/smoke.yaml"
 FAMILIES = {"gpt2": gpt2, "llama2": llama2}
@@ -26,11 +27,13 @@ def threads():
 
 def test_bench_prints_its_lines(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)  # no build here
-    bench.bench(SMOKE, sizes=bench.Sizes(turns=1, sampled=9, searched=4))
+    monkeypatch.setattr(bench_opt, "SHAPES", ((16, 1),))
+    bench.bench(SMOKE, sizes=bench.Sizes(turns=1, sampled=9, searched=4, continued=3))
     head, *lines = capsys.readouterr().out.splitlines()
     assert head.startswith("one thread, CPU time, medians of 1 turns")
     per_model = ["train", "evaluate", "sample", "beam 5"]
-    heads = ["gpt2_xs:", *per_model, "llama2_xs:", *per_model, "start-up", "there is no smoke build here"]
+    heads = ["gpt2_xs:", *per_model, "llama2_xs:", *per_model, "opt 16 x 1:", "sample", "beam 5", "beam 5"]
+    heads += ["start-up", "there is no smoke build here"]
     assert len(lines) == len(heads)
     for line, expected in zip(lines, heads, strict=True):
         assert line.strip().startswith(expected)
@@ -42,6 +45,9 @@ def test_bench_prints_its_lines(capsys, monkeypatch, tmp_path):
         assert re.search(f"{ratio}Trainer by length, {ratio}a plain loop$", train)
         assert re.search(f"{ratio}generate$", sample)
         assert re.search(f"{ratio}generate, 4 of 4 outputs equal$", beam)
+    assert lines[10].endswith(" parameters, 3 prompts of 64 tokens, each continued by 64")
+    for text, end in zip(lines[11:14], ("$", ", penalty 1, 3 of 3 outputs equal$", ", penalty 2, 3 of 3"), strict=True):
+        assert re.search(rf" [1-9][\d,]* tokens/s +\d+\.\d GFLOP/s +{ratio}generate{end}", text)
     assert re.search(r"^start-up +\d+\.\d\d CPU seconds: a process that makes one step of gpt2_xs", lines[-2])
 
 
@@ -63,6 +69,13 @@ def test_tokens_count_up_to_the_end_of_each_story():
     assert bench._told(tokens, 0) == 3 + 1 + 5 + 5
 
 
+def test_blocks_are_cut_from_stories_between_ends():
+    items = Items.make(Ragged.of([[5] * 40, [], [6] * 50, [7] * 60]), generation=0)
+    blocks = bench_opt._blocks(items, 0)
+    assert blocks.ravel().tolist() == [0, *[5] * 40, 0, 0, *[6] * 50, 0, *[7] * 34]
+    assert blocks.shape == (2, 64)
+
+
 @pytest.mark.parametrize("kind", ["gpt2", "llama2"])
 def test_the_other_side_is_the_same_model_and_does_the_same_steps(kind, tmp_path):
     """Same size, same predictions, and a Trainer that makes as many steps as ours."""
@@ -75,7 +88,9 @@ def test_the_other_side_is_the_same_model_and_does_the_same_steps(kind, tmp_path
     theirs = bench.LIBRARY[kind](made)
     assert theirs.num_parameters() == family.parameters(made)
     items = data.real()
-    trainer = bench._trainer(theirs, [items.output[i].tolist() for i in range(len(items))], made, 1.0, str(tmp_path))
+    trainer = bench_library.trainer(
+        theirs, [items.output[i].tolist() for i in range(len(items))], made, 1.0, str(tmp_path)
+    )
     trainer.train()
     assert trainer.state.global_step == family.steps(len(items), made, bench.Budget(passes=1.0))
     ours = type(bench._fit(family, items, made, bench.Budget(passes=1.0)))(made)

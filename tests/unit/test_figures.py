@@ -16,6 +16,7 @@ from collapse.commands.figure import figure
 from collapse.errors import ConfigError, DataError
 from collapse.plotting import Inputs
 from tests.drawing import FACTS, FIGURES, POLICIES, ROOT, fits, script
+from tests.finetuned import script as tuned_script
 
 
 @pytest.fixture(autouse=True)
@@ -212,6 +213,14 @@ def test_scripts_take_the_options_of_the_config(scale):
     assert {path.stem for path in FIGURES.glob("*.py")} - left_out <= set(entries)
     for name, entry in entries.items():
         assert set(entry.get("options", {})) <= set(inspect.signature(script(name).draw).parameters) - {"inputs"}, name
+
+
+@pytest.mark.parametrize("scale", ["laptop", "smoke", "paper"])
+def test_scripts_of_recursion_take_the_options_of_the_config(scale):
+    entries = yaml.safe_load((ROOT / "config" / f"{scale}.yaml").read_text())["figures"]["recursion"]
+    for name, entry in entries.items():
+        taken = inspect.signature(tuned_script(entry.get("script", name)).draw).parameters
+        assert set(entry.get("options", {})) <= set(taken) - {"inputs"}, name
 
 
 def test_the_command_draws_a_figure(tmp_path):

@@ -462,7 +462,7 @@ def test_training_imports_no_compiler(tmp_path):
     code = f"""
 import sys
 import numpy as np
-from collapse.families import gpt2, llama2
+from collapse.families import gpt2, llama2, opt
 from collapse.families.decoding import Sampler
 from collapse.items import Items, Ragged
 from collapse.loop import Budget
@@ -470,8 +470,13 @@ from collapse.seeding import Streams
 rng = Streams(("x",), (0,))
 common = dict(vocabulary=5, end=0, hidden=8, layers=1, heads=2, positions=8, warmup_steps=0, dropout=0.1)
 items = Items.make(Ragged.of([[1, 2], [3]]), generation=0)
-for family, config in ((llama2, llama2.Config(**common, intermediate=8)), (gpt2, gpt2.Config(**common))):
-    model = family.fit(items, config=config, weights=None, budget=Budget(steps=2), init=None, validation=None,
+configs = (
+    (llama2, llama2.Config(**common, intermediate=8)),
+    (opt, opt.Config(**common, layout="stories")),
+    (gpt2, gpt2.Config(**common)),
+)
+for family, config in configs:
+    model = family.fit(items, config=config, weights=None, budget=Budget(steps=2), init=None, validation=items,
                        observer=None, rng=rng)
 gpt2.sample(model, 3, Sampler(1.0, 5), rng)
 gpt2.evaluate(model, items, rng)

@@ -36,11 +36,15 @@ def test_the_default_target_is_the_whole_grid(project, scale):
     assert time.monotonic() - started < 120  # a hang, not a speed
 
 
-@pytest.mark.parametrize("figure", load("laptop").figures["accumulation"])
-def test_a_figure_asks_only_for_its_own_cells(project, figure):
+ALONE = [("accumulation", figure) for figure in load("laptop").figures["accumulation"]]
+ALONE += [("recursion", figure) for figure in ("figure_1b", "figure_hybrid", "figure_s8", "figure_s7_full")]
+
+
+@pytest.mark.parametrize(("paper", "figure"), ALONE)
+def test_a_figure_asks_only_for_its_own_cells(project, paper, figure):
     config = load("laptop")
-    found = jobs(project, f"accumulation_{figure}")
-    own = config.figures["accumulation"][figure]
+    found = jobs(project, f"{paper}_{figure}")
+    own = config.figures[paper][figure]
     cells = [cell for rows in own.rows for cell in configs.resolve(config, rows)]
     # a series that stands in two blocks is built once, to the longer of its lengths
     series = {tuple(c[a] for a in configs.SERIES): 0 for c in cells if "seed" in c}
@@ -51,12 +55,13 @@ def test_a_figure_asks_only_for_its_own_cells(project, figure):
     seeds = {(dataset, recipe, seed) for dataset, recipe, *_, seed in series}
     assert found["figure"] == 1
     assert found.get("fit", 0) == sum(last - 1 for last in series.values())
-    assert found.get("fit_first", 0) == len(seeds)  # shared by all policies
+    starts = {configs.recipe(config, recipe).get("start") for _, recipe, _ in seeds} - {None}
+    assert found.get("fit_first", 0) == len(seeds) + len(starts)  # shared by all policies
     assert found.get("measure", 0) == len(series)
     assert found.get("simulate", 0) == sum("seed" not in c for c in cells)
     assert not {"judge", "runs"} & set(found)
-    expected = Counter(rule for rule, _ in grid.jobs(config, "accumulation", figure))
-    assert {rule: n for rule, n in found.items() if rule not in ("total", f"accumulation_{figure}")} == expected
+    expected = Counter(rule for rule, _ in grid.jobs(config, paper, figure))
+    assert {rule: n for rule, n in found.items() if rule not in ("total", f"{paper}_{figure}")} == expected
 
 
 def test_the_paper_is_one_target(project):
@@ -155,10 +160,10 @@ def test_the_library_never_imports_snakemake():
 def test_every_figure_of_every_scale_has_a_script():
     for scale in SCALES:
         for paper, figures in load(scale).figures.items():
-            for figure in figures:
-                assert (REPOSITORY / "figures" / paper / f"{figure}.py").is_file()
-    scripts = {p.stem for p in (REPOSITORY / "figures" / "accumulation").glob("*.py")}
-    assert scripts == set(load("paper").figures["accumulation"])
+            for name, figure in figures.items():
+                assert (REPOSITORY / "figures" / paper / f"{figure.script or name}.py").is_file()
+    for paper, figures in load("paper").figures.items():
+        assert {p.stem for p in (REPOSITORY / "figures" / paper).glob("*.py")} == set(figures)
 
 
 # streams, prompts and pretrained weights

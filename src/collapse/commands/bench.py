@@ -12,21 +12,21 @@ import resource
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import redirect_stderr
-from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from collapse import config as configs
 from collapse import digest
+from collapse.commands.bench_library import LIBRARY, plain_loop, trainer
+from collapse.commands.bench_opt import continuation
+from collapse.commands.bench_turns import Sizes, line, rates, take_turns
 from collapse.commands.cost import recorded
 from collapse.commands.fit import use_threads
 from collapse.commands.prepare import prepare
@@ -37,125 +37,6 @@ from collapse.families.decoding import Sampler
 from collapse.items import Ragged
 from collapse.loop import Budget
 from collapse.seeding import Streams
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """How much is measured.
-
-    Attributes:
-        turns: runs of each contender.
-        passes: over the training set, in one run of training.
-        sampled: stories drawn together.
-        searched: stories of a beam search.
-    """
-
-    turns: int = 5
-    passes: float = 1.0
-    sampled: int = 256
-    searched: int = 64
-
-
-def take_turns(contenders: dict[str, Callable[[], Callable]], turns: int) -> dict[str, list[tuple[float, Any]]]:
-    """Return the CPU seconds and the result of each contender in each turn.
-
-    Args:
-        contenders: name -> what prepares a run, outside of the time that is taken.
-        turns: how many; one more before them pays for what is made once.
-    """
-    found = {name: [] for name in contenders}
-    for turn in range(turns + 1):
-        for name, made in contenders.items():
-            run = made()
-            with redirect_stderr(io.StringIO()):  # progress
-                start = time.process_time()
-                result = run()
-                seconds = time.process_time() - start
-            if turn:
-                found[name].append((seconds, result))
-    return found
-
-
-def _rates(found: list[tuple[float, Any]], tokens: Callable[[Any], int]) -> np.ndarray:
-    """Return tokens per second in each turn, (turns,)."""
-    return np.array([tokens(result) / seconds for seconds, result in found])
-
-
-def _line(what: str, size: int, work: int, ours: np.ndarray, **others: np.ndarray) -> str:
-    """Return a line: tokens and operations (``work`` for each parameter and token) per second, ratios to others."""
-    rate, text = np.median(ours), []
-    for name, theirs in others.items():
-        ratio = ours / theirs
-        text.append(f"{np.median(ratio):.2f} ({ratio.min():.2f} to {ratio.max():.2f}) x {name.replace('_', ' ')}")
-    return f"{what:<9}{rate:>9,.0f} tokens/s {work * size * rate / 1e9:>6.1f} GFLOP/s   {', '.join(text)}".rstrip()
-
-
-# transformers
-
-
-def _gpt2(config):
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    dropout = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), config.dropout)
-    names = {"n_embd": config.hidden, "n_layer": config.layers, "n_head": config.heads, "n_positions": config.positions}
-    return GPT2LMHeadModel(GPT2Config(vocab_size=config.vocabulary, **names, **dropout, **_ends(config)))
-
-
-def _llama2(config):
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    names = {
-        "hidden_size": config.hidden, "num_hidden_layers": config.layers, "num_attention_heads": config.heads,
-        "intermediate_size": config.intermediate, "max_position_embeddings": config.positions,
-    }  # fmt: skip
-    more = {"vocab_size": config.vocabulary, "rms_norm_eps": 1e-5, "attention_dropout": config.dropout}
-    return LlamaForCausalLM(LlamaConfig(**names, **more, **_ends(config)))
-
-
-def _ends(config) -> dict[str, int]:
-    return dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), config.end)
-
-
-LIBRARY = {"gpt2": _gpt2, "llama2": _llama2}
-"""Family -> the same model of transformers, with fresh weights."""
-
-
-def _padded(texts: list[list[int]], end: int) -> dict[str, torch.Tensor]:
-    """Lay out texts as a language model of transformers takes them; padding at the end needs no mask."""
-    told = [torch.tensor([end, *text, end]) for text in texts]
-    rows = torch.nn.utils.rnn.pad_sequence(told, batch_first=True, padding_value=end)
-    labels = torch.nn.utils.rnn.pad_sequence(told, batch_first=True, padding_value=-100)
-    return {"input_ids": rows, "labels": labels}
-
-
-def _plain_loop(model, texts: list[list[int]], config, passes: float) -> None:
-    """Train as one would write it down: torch's AdamW class, stories in their order, padded."""
-    optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate)
-    batches = [texts[start : start + config.batch] for start in range(0, len(texts), config.batch)]
-    for i in range(round(passes * len(batches))):
-        optimiser.zero_grad()
-        model(**_padded(batches[i % len(batches)], config.end)).loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-
-
-def _trainer(model, texts: list[list[int]], config, passes: float, folder: str):
-    """Return transformers' Trainer: batches of similar length, fused AdamW, nothing logged, nothing saved."""
-    from transformers import PrinterCallback, Trainer, TrainingArguments
-
-    arguments = TrainingArguments(
-        output_dir=folder, use_cpu=True, num_train_epochs=passes, per_device_train_batch_size=config.batch,
-        train_sampling_strategy="group_by_length", optim="adamw_torch_fused", learning_rate=config.learning_rate,
-        lr_scheduler_type=config.schedule, warmup_steps=config.warmup_steps, weight_decay=config.weight_decay,
-        adam_beta1=config.betas[0], adam_beta2=config.betas[1], max_grad_norm=config.clip or 0.0,
-        logging_strategy="no", save_strategy="no", report_to=[], disable_tqdm=True, dataloader_pin_memory=False,
-    )  # fmt: skip
-    trainer = Trainer(
-        model, arguments, train_dataset=[{"input_ids": text} for text in texts],
-        data_collator=lambda rows: _padded([row["input_ids"] for row in rows], config.end),
-    )  # fmt: skip
-    trainer.remove_callback(PrinterCallback)
-    return trainer
 
 
 def _check_libraries() -> None:
@@ -184,14 +65,14 @@ def _train(family, config, items, library: Callable, sizes: Sizes, folder: str) 
     found = take_turns(
         {
             "ours": lambda: partial(_fit, family, items, config, budget),
-            "Trainer": lambda: _trainer(library(config), texts, config, sizes.passes, folder).train,
-            "loop": lambda: partial(_plain_loop, library(config).train(), texts, config, sizes.passes),
+            "Trainer": lambda: trainer(library(config), texts, config, sizes.passes, folder).train,
+            "loop": lambda: partial(plain_loop, library(config).train(), texts, config, sizes.passes),
         },
         sizes.turns,
     )
     tokens = sizes.passes * (len(items.output.values) + len(items))
-    ours, trainer, loop = (_rates(found[name], lambda _: tokens) for name in ("ours", "Trainer", "loop"))
-    return _line("train", family.parameters(config), 6, ours, Trainer_by_length=trainer, a_plain_loop=loop)
+    ours, grouped, loop = (rates(found[name], lambda _: tokens) for name in ("ours", "Trainer", "loop"))
+    return line("train", family.parameters(config), 6, ours, Trainer_by_length=grouped, a_plain_loop=loop)
 
 
 def _told(tokens: torch.Tensor, end: int) -> int:
@@ -212,8 +93,8 @@ def _sample(model, theirs, size: int, sizes: Sizes, most: int) -> str:
         },
         sizes.turns,
     )
-    ours = _rates(found["ours"], lambda x: len(x.output.values) + len(x) - decoding.truncated(x, sampler))
-    return _line("sample", size, 2, ours, generate=_rates(found["generate"], lambda x: _told(x[:, 1:], end)))
+    ours = rates(found["ours"], lambda x: len(x.output.values) + len(x) - decoding.truncated(x, sampler))
+    return line("sample", size, 2, ours, generate=rates(found["generate"], lambda x: _told(x[:, 1:], end)))
 
 
 def _search(model, theirs, size: int, texts: Ragged, sizes: Sizes, most: int, beams: int = 5) -> str:
@@ -232,8 +113,8 @@ def _search(model, theirs, size: int, texts: Ragged, sizes: Sizes, most: int, be
     best = torch.where(torch.arange(most) < best.lengths[:, :1], best.tokens[:, 0], end)
     equal = (best == torch.nn.functional.pad(out, (0, most - out.shape[1]), value=end)).all(1).sum()
     tokens = _told(best[:, first.shape[1] :], end)
-    ours, library = (_rates(found[name], lambda _: tokens) for name in ("ours", "generate"))
-    return f"{_line(f'beam {beams}', size, 2, ours, generate=library)}, {equal} of {len(best)} outputs equal"
+    ours, library = (rates(found[name], lambda _: tokens) for name in ("ours", "generate"))
+    return f"{line(f'beam {beams}', size, 2, ours, generate=library)}, {equal} of {len(best)} outputs equal"
 
 
 def _model(config, name: str, data, sizes: Sizes, most: int, folder: str) -> None:
@@ -251,7 +132,7 @@ def _model(config, name: str, data, sizes: Sizes, most: int, folder: str) -> Non
     theirs = library(settings).eval()
     theirs.load_state_dict(family.to_transformers(model.state_dict()))
     found = take_turns({"ours": lambda: partial(family.evaluate, model, test, None)}, sizes.turns)
-    print(_line("evaluate", size, 2, _rates(found["ours"], lambda x: int(x["tokens"].sum()))), flush=True)
+    print(line("evaluate", size, 2, rates(found["ours"], lambda x: int(x["tokens"].sum()))), flush=True)
     print(_sample(model, theirs, size, sizes, most), flush=True)
     print(_search(model, theirs, size, items.output, sizes, most), flush=True)
 
@@ -287,13 +168,13 @@ def bench(
     recipes: tuple[str, ...] = ("gpt2_xs", "llama2_xs"),
     sizes: Sizes | None = None,
 ) -> None:
-    """Print speeds of training, evaluation, sampling, beam search and start-up beside transformers'.
+    """Print speeds of training, evaluation, sampling, beam search, continuation and start-up beside transformers'.
 
     Args:
         path: config of a scale.
         dataset: name of its data set of stories.
         recipes: names of recipes of its language models.
-        sizes: how much is measured; by default about two minutes.
+        sizes: how much is measured; by default about three minutes.
 
     Raises:
         ConfigError: transformers or accelerate is missing, or the config is wrong.
@@ -309,4 +190,5 @@ def bench(
     with tempfile.TemporaryDirectory() as folder:
         for name in recipes:
             _model(config, name, data, sizes, settings.max_tokens, folder)
+        continuation(data.real(), data.provides["vocabulary"], data.provides["end"], sizes)
         _start_up(config, entry, recipes[0], sizes.turns, folder)

@@ -29,7 +29,8 @@ def check(path: Path) -> str:
 
 def _fits(config: Config, dataset: str) -> None:
     """Build the settings of each recipe that meets a data set, with stand-ins for what the data will provide."""
-    stand_in = {"vocabulary": config.datasets[dataset].get("vocabulary", 2), "end": 0, "device": config.device}
+    stand_in = {"vocabulary": config.datasets[dataset].get("vocabulary", 2), "end": 0, "shape": [1, 32, 32]}
+    stand_in["device"] = config.device
     for block in [*config.cells.values(), *config.chains.values()]:
         for name in block.recipe if dataset in block.dataset else []:
             entry = {k: v for k, v in configs.recipe(config, name).items() if k != "start"}

@@ -3,6 +3,7 @@
 import csv
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 from collapse import config as configs
@@ -18,12 +19,20 @@ TRAIN, SAMPLE, EVALUATE = 44e9, 24e9, 53e9
 """Floating-point operations a second: 6 P a token in training, 2 P in sampling and in evaluation."""
 PER_STORY = 8e-5
 """Seconds to measure one sampled story."""
+IMAGES, STEP = 150e9, 1.5e-3
+"""Of an autoencoder: floating-point operations a second in training, and seconds of a step beside them."""
 SIMULATE = 2.4e-9
 """Seconds for each chain, generation and d * d * T of a linear regression grid, and the rows it draws."""
+CHAIN = {"gaussian": 3e-6, "discrete": 2e-5, "mixture": 1e-3, "kde": 3.5e-6, "sgd": 1e-4}
+"""Seconds for each chain, generation and 1,000 items, at least as many, of the other families in memory."""
 OFFICIAL_TEST = 22_000
 """Stories of TinyStories' validation split, where a data set takes all of them."""
-TOKENS = {"embedded": 60, "local": 220, "hub": 220}
+OFFICIAL_TRAIN = 37_900
+"""Blocks of WikiText-2's train split, where a data set takes all of them."""
+TOKENS = {"embedded": 60, "local": 220, "hub": 220, "arithmetic": 10}
 """Tokens of a story where the data are not prepared yet."""
+VOCABULARY = 16
+"""Of statements of arithmetic."""
 
 
 def multiplied(recipe: dict, vocabulary: int) -> int:
@@ -34,12 +43,24 @@ def multiplied(recipe: dict, vocabulary: int) -> int:
 
 
 def tokens(config: Config, dataset: str) -> float:
-    """Return the mean number of predicted tokens of a story: measured where the data are prepared, else a default."""
+    """Return the mean number of predicted tokens of an item: measured where the data are prepared, else a default."""
+    if config.datasets[dataset]["kind"] == "articles":
+        return config.datasets[dataset].get("block", 64) - 1
     try:
         facts = store.read_json(Path("results", config.scale, paths.DATA_FACTS.format(dataset=dataset)))
         return facts["mean_length"]["shard1"] + 1
     except (DataError, KeyError, TypeError):
-        return TOKENS[config.datasets[dataset].get("source", "embedded")]
+        entry = config.datasets[dataset]
+        return TOKENS[entry["kind"] if entry["kind"] in TOKENS else entry.get("source", "embedded")]
+
+
+def multiplied_images(recipe: dict, side: int) -> int:
+    """Return the multiplications of an autoencoder for an image of ``side`` pixels: those of both halves."""
+    channels, total = [1, *recipe.get("channels", (64, 128))], 0
+    for before, after in pairwise(channels):
+        side //= 2
+        total += 2 * side * side * 16 * before * after
+    return total + 3 * side * side * channels[-1] * recipe.get("latent", 20)
 
 
 def weigh(config: Config, rule: str, w: dict) -> float:
@@ -53,11 +74,16 @@ def weigh(config: Config, rule: str, w: dict) -> float:
     seconds = START.get(rule, 1.0)
     if rule == "simulate":
         return seconds + _simulation(config, w)
-    if rule not in ("fit_first", "fit", "sample", "measure") or "hidden" not in configs.recipe(config, w["recipe"]):
+    if rule not in ("fit_first", "fit", "sample", "measure"):
         return seconds
     recipe, data = configs.recipe(config, w["recipe"]), config.datasets[w["dataset"]]
-    size, mean = data["train"], tokens(config, w["dataset"])
-    work = multiplied(recipe, data["vocabulary"]) * mean
+    if recipe["family"] == "vae":
+        return seconds + (_images(config, rule, recipe, data, w) if rule.startswith("fit") else 0)
+    if "hidden" not in recipe:
+        return seconds
+    size, mean = data["train"] or OFFICIAL_TRAIN, tokens(config, w["dataset"])
+    work = multiplied(recipe, data.get("vocabulary", VOCABULARY)) * mean
+    beams = config.samplers[w["sampler"]].get("beams", 1) if "sampler" in w else 1
     if rule == "measure":
         return seconds + PER_STORY * min(size, data["test"] or OFFICIAL_TEST) * int(w["last"])
     if rule in ("fit", "fit_first"):
@@ -72,12 +98,30 @@ def weigh(config: Config, rule: str, w: dict) -> float:
         test = data["test"] or OFFICIAL_TEST
         points = len(recipe.get("evaluations", [])) * (config.curve_items or test) + test
         fitted = 6 * work * items * epochs / TRAIN + 2 * work * points / EVALUATE
-        return seconds + fitted + 2 * work * drawn / SAMPLE
-    return seconds + 2 * work * size / SAMPLE
+        return seconds + fitted + 2 * work * drawn * beams / SAMPLE
+    return seconds + 2 * work * size * beams / SAMPLE
+
+
+def _images(config: Config, rule: str, recipe: dict, data: dict, w: dict) -> float:
+    """Seconds of an autoencoder's fit."""
+    items = data["train"]
+    if rule == "fit":
+        plan = policies.plan(grid.policy(config, w["policy"]), int(w["n"]), items)
+        items = sum(share.count for share in plan)
+    steps = recipe.get("epochs", 30) * -(-items // recipe.get("batch", 256))
+    side = 8 if data.get("source") == "digits" else 28
+    work = 6 * multiplied_images(recipe, side) * items * recipe.get("epochs", 30)
+    return STEP * steps + work / IMAGES
 
 
 def _simulation(config: Config, w: dict) -> float:
     entry, chain = config.datasets[w["dataset"]], grid.chains(config)[w["dataset"], w["recipe"], w["policy"]]
+    family = configs.recipe(config, w["recipe"])["family"]
+    if family in CHAIN:
+        sizes = entry.get("T") or entry.get("train", 1000)
+        items = sum(max(1.0, t / 1000) for t in (sizes if isinstance(sizes, list) else [sizes]))
+        repeats = len(entry["shape"]) if isinstance(entry.get("shape"), list) else 1
+        return CHAIN[family] * items * repeats * chain["seeds"] * chain["generations"]
     sizes = entry.get("T", 1)
     sizes, designs = sizes if isinstance(sizes, list) else [sizes], len(entry.get("design", [0]))
     d, rule = entry.get("d", 1), config.policies[w["policy"]]["kind"]

@@ -15,7 +15,8 @@ def pretrained(out: Path, entry: dict[str, Any]) -> None:
 
     Args:
         out: the file; ``provenance.json`` lies beside it.
-        entry: of the config: ``family``, and ``path`` or ``repository`` and ``revision``; ``sha256`` of its files.
+        entry: of the config: ``family``, and ``path`` or ``repository``, ``revision`` and ``weights``;
+            ``sha256`` of its files.
 
     Raises:
         CollapseError: the files cannot be had, or are not a model of the family.
@@ -37,6 +38,6 @@ def _fetch(entry: dict[str, Any]) -> Path:
     from collapse.datasets import hub
 
     files = hub.fetch(
-        entry["repository"], entry["revision"], ("config.json", "model.safetensors"), entry["sha256"], kind="model"
+        entry["repository"], entry["revision"], ("config.json", entry["weights"]), entry["sha256"], kind="model"
     )
     return files[0].parent

@@ -38,9 +38,9 @@ class Config:
         vocabulary: tokens at most of a BPE that is trained here, with the 256 bytes and the mark. With a tokenizer from
             files the tokens of the models, which may be more than it has (50272 of facebook/opt-125m, which knows
             50265); None is as many.
-        tokenizer: a folder (`tokenfiles`); ``embedded``, the one that the embedded corpora share (`corpora`), by which
-            models of one text read another; None is a BPE of all lines of the train split, or, of an embedded corpus,
-            the shared one.
+        tokenizer: a folder (`tokenfiles`), or ``repository@commit`` of a model on the hub; ``embedded``, the one that
+            the embedded corpora share (`corpora`), by which models of one text read another; None is a BPE of all lines
+            of the train split, or, of an embedded corpus, the shared one.
         bos_per_line: each line begins with the mark, as OPT's tokenizer has it.
         empty_lines: ``kept`` (a mark alone, or nothing) or ``dropped``.
         remainder_every: lines of a batch whose last, partial block is dropped; 1000 in the official code, whose four

@@ -32,7 +32,7 @@ def tokenizer(config, train: list[str] | None) -> tuple[Tokenizer, int, str]:
     if config.tokenizer in (None, "embedded"):
         shared = f"a fixed mix of {corpora.MIX} texts of each embedded corpus"
         return tokenfiles.plain(corpora.tokenizer(config.vocabulary)), 0, shared
-    found, mark = tokenfiles.read(config.tokenizer)
+    found, mark = tokenfiles.read(tokenfiles.folder(config.tokenizer))
     if config.vocabulary is not None and config.vocabulary < (size := found.get_vocab_size()):
         raise DataError(
             f"the tokenizer in {config.tokenizer} has {size} tokens: set `vocabulary` to as many, or to null"

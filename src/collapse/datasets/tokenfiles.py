@@ -8,6 +8,7 @@ The token that begins each line (OPT's ``</s>``) is the ``bos_token`` of ``token
 """
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,23 @@ from collapse.errors import DataError
 MARKS = ("</s>", "<|endoftext|>")
 NAMES = ("tokenizer_config.json", "special_tokens_map.json")
 KINDS = ("bos_token", "eos_token", "unk_token", "pad_token")
+
+
+COMMIT = re.compile(r"(?P<repository>[^@]+)@(?P<revision>[0-9a-f]{40})")
+FILES = ("vocab.json", "merges.txt", *NAMES)
+
+
+def folder(place: str) -> Path:
+    """Return the folder of a tokenizer: ``place`` itself, or of what ``repository@commit`` has on the hub.
+
+    Raises:
+        DataError: see `collapse.datasets.hub.fetch`.
+    """
+    from collapse.datasets import hub
+
+    if (found := COMMIT.fullmatch(place)) is None:
+        return Path(place)
+    return hub.fetch(found["repository"], found["revision"], FILES, {}, kind="model")[0].parent
 
 
 def read(folder: str | Path) -> tuple[Tokenizer, int]:

@@ -1,7 +1,7 @@
 """Decoding a language model: a cache allocated once, no Python per story, finished stories retire from the batch.
 
-A model is a module with ``config`` (``vocabulary``, ``end``, ``positions``), ``cache(stories, length)`` and
-``step(tokens, t, cache)``. Beam search is in `collapse.families.beam`.
+A model is a module with ``config`` (``vocabulary``, ``end``, ``positions``, ``layout``), ``cache(stories, length)``,
+``prefill(tokens, cache)`` and ``step(tokens, t, cache)``. Beam search is in `collapse.families.beam`.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from collapse.errors import ConfigError
 from collapse.families import beam
-from collapse.families.slots import SLOTS, beginnings, check_finite, compact, prefill
+from collapse.families.slots import SLOTS, beginnings, check_finite, compact, included, length, penalised
 from collapse.items import Items, Ragged
 from collapse.progress import bar
 from collapse.samplers import Sampler
@@ -30,12 +30,12 @@ PATIENCE = {"cpu": 1, "cuda": 8}
 """Steps from one look at which stories have ended to the next: on a GPU a look waits for all work in flight."""
 
 
-def together(model, sampler: Sampler) -> int:
-    """Return how many stories to decode together: `BATCH`, or as many as the GPU's free memory has room for."""
+def together(model, positions: int) -> int:
+    """Return how many texts of some positions to decode together: `BATCH`, or what a GPU's free memory has room for."""
     if model.config.device == "cpu":
         return BATCH["cpu"]
     free, _ = torch.cuda.mem_get_info()
-    one = model.cache(1, sampler.max_tokens)
+    one = model.cache(1, positions)
     return max(1, min(BATCH["cuda"], int(SHARE * free) // (one.numel() * one.element_size())))
 
 
@@ -81,51 +81,62 @@ def _descending(x: Tensor) -> Tensor:
     return torch.from_numpy(np.sort(x.numpy())).flip(-1)
 
 
-def _greedy(logits: Tensor, uniform: Tensor, sampler: Sampler) -> tuple[Tensor, Tensor]:
-    """Take the most likely token, and its log-probability under the model. Shapes: those of `choose`."""
-    token = logits.argmax(-1)
-    return token, logits.float().log_softmax(-1).gather(1, token[:, None])[:, 0].double()
+def _greedy(logits: Tensor, uniform: Tensor, sampler: Sampler) -> tuple[Tensor, None]:
+    """Take the most likely token. Shapes: those of `choose`."""
+    return logits.argmax(-1), None
 
 
 def decode(
     model, prompts: Tensor, uniform: Tensor, sampler: Sampler, cache: Tensor, *, pick: Callable, patience: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Decode one batch of B stories, all in step.
+    """Decode one batch of B texts, all in step.
 
     Args:
         model: see the module.
-        prompts: (B, P) tokens that are given, the end token first.
+        prompts: (B, P) tokens that are given.
         uniform: (B, M) numbers for ``pick``.
         sampler: its settings.
-        cache: the model's, B stories, M positions.
-        pick: (logits (A, V), uniform (A,), sampler) -> tokens (A,), log-probabilities (A,).
-        patience: steps between two looks at which stories have ended.
+        cache: the model's, B texts of `collapse.families.slots.length`.
+        pick: (logits (A, V), uniform (A,), sampler) -> tokens (A,), log-probabilities (A,), None for the model's own.
+        patience: steps between two looks at which texts have ended.
 
     Returns:
         tokens (B, M), lengths (B,), and the log-probabilities of what was picked (B,).
     """
     (B, P), M, device, end = prompts.shape, sampler.max_tokens, cache.device, model.config.end
-    # row B is nobody's: slots of stories that have ended write there until they are taken or dropped
+    given, ends, penalty = included(prompts, sampler), sampler.start != "continuation", sampler.repetition_penalty
+    # row B is nobody's: slots of texts that have ended write there until they are taken or dropped
     uniform = torch.cat([uniform, uniform.new_zeros(1, M)])
-    tokens, lengths = torch.empty(B + 1, M, dtype=torch.int64, device=device), torch.full((B + 1,), M, device=device)
-    tokens[:B, : P - 1] = prompts[:, 1:]
+    tokens, lengths = torch.zeros(B + 1, M, dtype=torch.int64, device=device), torch.full((B + 1,), M, device=device)
+    tokens[:B, :given] = prompts[:, P - given :]
+    before = torch.cat([prompts[:, : P - given], prompts.new_zeros(1, P - given)])  # what is given and not told
     total = torch.zeros(B + 1, dtype=torch.float64, device=device)
     story = torch.arange(B, device=device)  # of each slot
-    logits = prefill(model, prompts, cache)
-    for t in range(P - 1, M):
-        token, logprob = pick(logits, uniform[story, t], sampler)
+    logits = model.prefill(prompts, cache)
+    for t in range(given, M):
+        scores = logits
+        if penalty != 1:
+            scores = penalised(scores, torch.cat([before[story], tokens[story, :t]], 1), penalty)
+        if not ends:
+            scores = scores.clone()
+            scores[:, end] = -torch.inf
+        token, logprob = pick(scores, uniform[story, t], sampler)
+        if logprob is None:
+            logprob = logits.float().log_softmax(-1).gather(1, token[:, None])[:, 0].double()
         tokens[story, t] = token
         total[story] += logprob
-        ended = token == end
-        lengths[story] = torch.where(ended, t, M)
-        story.masked_fill_(ended, B)
+        if ends:
+            ended = token == end
+            lengths[story] = torch.where(ended, t, M)
+            story.masked_fill_(ended, B)
         if t + 1 == M:
             break
-        if (t + 1) % patience == 0:
-            story, token = compact(story, B, SLOTS, cache[:, :, : len(story)], t + 1, token)
+        place = P - given + t
+        if ends and (t + 1) % patience == 0:
+            story, token = compact(story, B, SLOTS, cache[:, :, : len(story)], place, token)
             if len(story) == 0:
                 break
-        logits = model.step(token, t + 1, cache[:, :, : len(story)])
+        logits = model.step(token, place, cache[:, :, : len(story)])
     return tokens[:B], lengths[:B], total[:B]
 
 
@@ -156,7 +167,7 @@ DECODERS: dict[str, Callable] = {
 
 @torch.inference_mode()
 def sample(model, contexts: int | np.ndarray, sampler: Sampler, rng: Streams, batch: int | None = None) -> Items:
-    """Decode stories.
+    """Decode texts: stories, or with ``start: continuation`` what continues each context.
 
     Kind ``sample``: token t of story i depends on the model and on one uniform number u(i, t); the stream gives
     ``max_tokens`` of them to one story after the other. So story i is the same whatever number and ``batch`` are,
@@ -165,34 +176,36 @@ def sample(model, contexts: int | np.ndarray, sampler: Sampler, rng: Streams, ba
 
     Args:
         model: see the module.
-        contexts: number of stories, or the tokens that they begin with, integers (N, P). With ``start:
+        contexts: number of texts, or the tokens that they begin with or continue, integers (N, P). With ``start:
             bos_fixed_length`` their number alone counts.
         sampler: kind and limits.
         rng: one chain.
-        batch: stories decoded together; None for `together`, or `collapse.families.beam.together`.
+        batch: texts decoded together; None for `together`, or `collapse.families.beam.together`.
 
     Returns:
-        Items without the end token, a prefix included. ``logprob`` (1, N) is the log-probability in nats of the tokens
-        decoded, of the end token where it was, and not of the prefix: for ``sample`` under the distribution that was
-        drawn from (after temperature, ``top_k`` and ``top_p``), for ``greedy`` and ``beam`` under the model.
-        Generation and index are the caller's to set.
+        Items without the end token, a prefix included, a prompt that is continued not. ``logprob`` (1, N) is the
+        log-probability in nats of the tokens decoded, of the end token where it was, and not of what was given: for
+        ``sample`` under the distribution that was drawn from (after repetition penalty, temperature, ``top_k`` and
+        ``top_p``), for ``greedy`` and ``beam`` under the model. Generation and index are the caller's to set.
 
     Raises:
         ConfigError: the sampler draws nothing; see also `collapse.families.slots.beginnings` and
             `collapse.families.beam.search`.
-        DataError: a prefix holds something that is no token of a story.
+        DataError: a context holds something that is no token of a text.
         TrainingError: the model gives probabilities that are not finite.
     """
     if sampler.kind not in DECODERS:
         raise ConfigError(f"a sampler of kind {sampler.kind!r} draws nothing: generation 2 needs another")
     prompts = beginnings(model, contexts, sampler)
-    decoder, hypotheses = DECODERS[sampler.kind], sampler.beams or 1
+    decoder, fed = DECODERS[sampler.kind], length(prompts, sampler)
+    if sampler.kind == "beam":
+        fed = beam.columns(prompts, sampler)
     if batch is None:
-        batch = together(model, sampler) if hypotheses == 1 else beam.together(model, sampler)
-    cache, parts = model.cache(min(batch, len(prompts)) * hypotheses, sampler.max_tokens), []
-    for start in bar(range(0, len(prompts), batch), "sample", f"batches of {batch} stories"):
+        batch = beam.together(model, sampler) if sampler.kind == "beam" else together(model, fed)
+    cache, parts = model.cache(min(batch, len(prompts)), fed), []
+    for start in bar(range(0, len(prompts), batch), "sample", f"batches of {batch} texts"):
         given = prompts[start : start + batch].to(cache.device)
-        tokens, lengths, logprob = decoder(model, given, sampler, cache[:, :, : len(given) * hypotheses], rng)
+        tokens, lengths, logprob = decoder(model, given, sampler, cache[:, :, : len(given)], rng)
         check_finite(logprob)
         tokens, lengths = tokens.cpu().numpy(), lengths.cpu().numpy()
         values = tokens[np.arange(sampler.max_tokens) < lengths[:, None]].astype(np.uint16)

@@ -82,7 +82,7 @@ def _mixture(moments: np.ndarray, problem: Problem) -> Mixture:
         TrainingError: a covariance is singular.
     """
     d = int(np.sqrt(2 * moments.shape[2])) - 1  # P = (d + 1)(d + 2) / 2
-    first, second = np.triu_indices(d)
+    first, second = theory.upper(d)
     mass = moments[..., 0] + EMPTY
     weights, means = mass / mass.sum(axis=1, keepdims=True), moments[..., 1 : 1 + d] / mass[..., None]
     covariances = np.empty((*means.shape, d))

@@ -21,14 +21,14 @@ from torch.nn import functional
 from collapse.errors import ConfigError
 from collapse.families import decoding, language, transformer
 from collapse.families.decoding import Sampler
-from collapse.families.language import budget, evaluate, log_probabilities, save, steps
+from collapse.families.language import block_losses, budget, evaluate, log_probabilities, save, steps
 from collapse.families.matmul import linear
 from collapse.families.transformer import Decoder, Embedding, Linear, Settings, attend, attend_step, drop
 from collapse.items import Items
 from collapse.seeding import Streams
 
 __all__ = [
-    "GPT2", "RESUMES", "Config", "Sampler", "budget", "evaluate", "fit", "from_transformers", "load",
+    "GPT2", "RESUMES", "Config", "Sampler", "block_losses", "budget", "evaluate", "fit", "from_transformers", "load",
     "log_probabilities", "parameters", "sample", "save", "steps", "to_transformers",
 ]  # fmt: skip
 
@@ -59,17 +59,22 @@ class Attention(nn.Module):
         self.c_attn = Linear(config.hidden, 3 * config.hidden)
         self.c_proj = Linear(config.hidden, config.hidden)
 
-    def forward(self, x: Tensor, mask: Tensor | None, noise: torch.Generator | None) -> Tensor:
-        """Attend to this and earlier positions. Shapes: x (B, T, C), mask (T, T) or None, result (B, T, C)."""
+    def forward(
+        self, x: Tensor, mask: Tensor | None, noise: torch.Generator | None, cache: Tensor | None = None
+    ) -> Tensor:
+        """Attend to this and earlier positions.
+
+        Shapes: x (B, T, C), mask (T, T) or None, cache to be filled (2, B, H, M, D) or None, result (B, T, C).
+        """
         B, T, C = x.shape
         qkv = self.c_attn(x).view(B, T, 3, self.heads, C // self.heads).permute(2, 0, 3, 1, 4)  # (3, B, H, T, D)
-        return self.c_proj(attend(*qkv, mask, self.dropout, noise))
+        return self.c_proj(attend(*qkv, mask, self.dropout, noise, cache))
 
-    def step(self, x: Tensor, t: int, cache: Tensor) -> Tensor:
-        """Attend from position t alone, adding to the cache. Shapes: x (B, C), cache (2, B, H, M, D), result (B, C)."""
+    def step(self, x: Tensor, t: int, cache: Tensor, ancestors: Tensor | None) -> Tensor:
+        """Attend from position t alone, adding to the cache (`attend_step`). Shapes: x and result (B, C)."""
         B, C = x.shape
         qkv = self.c_attn(x).view(B, 3, self.heads, C // self.heads).unbind(1)  # each (B, H, D)
-        return self.c_proj(attend_step(*qkv, t, cache))
+        return self.c_proj(attend_step(*qkv, t, cache, ancestors))
 
 
 class Block(nn.Module):
@@ -88,14 +93,16 @@ class Block(nn.Module):
         """Shapes: x and result (..., C)."""
         return self.c_proj(functional.gelu(self.c_fc(self.ln_2(x)), approximate="tanh"))
 
-    def forward(self, x: Tensor, mask: Tensor | None, noise: torch.Generator | None) -> Tensor:
-        """Shapes: x and result (B, T, C)."""
-        x = x + drop(self.attn(self.ln_1(x), mask, noise), self.dropout, noise)
+    def forward(
+        self, x: Tensor, mask: Tensor | None, noise: torch.Generator | None, cache: Tensor | None = None
+    ) -> Tensor:
+        """Shapes: x and result (B, T, C), cache (2, B, H, M, D) or None."""
+        x = x + drop(self.attn(self.ln_1(x), mask, noise, cache), self.dropout, noise)
         return x + drop(self.mlp(x), self.dropout, noise)
 
-    def step(self, x: Tensor, t: int, cache: Tensor) -> Tensor:
+    def step(self, x: Tensor, t: int, cache: Tensor, ancestors: Tensor | None) -> Tensor:
         """Shapes: x and result (B, C), cache (2, B, H, M, D)."""
-        x = x + self.attn.step(self.ln_1(x), t, cache)
+        x = x + self.attn.step(self.ln_1(x), t, cache, ancestors)
         return x + self.mlp(x)
 
 
@@ -123,27 +130,31 @@ class GPT2(Decoder):
                     p.fill_(1)
         return self
 
-    def trunk(self, tokens: Tensor, noise: torch.Generator | None = None) -> Tensor:
-        """Run all blocks; dropout needs ``noise``, its generator. Shapes: tokens (B, T), result (B, T, C)."""
+    def trunk(self, tokens: Tensor, noise: torch.Generator | None = None, cache: Tensor | None = None) -> Tensor:
+        """Run all blocks; dropout needs ``noise``, its generator; ``cache`` is filled from its first position on.
+
+        Shapes: tokens (B, T), cache (L, 2, B, H, M, D) or None, result (B, T, C).
+        """
         T = tokens.shape[1]
         mask = self.causal(T, noise)
         x = drop(self.wte(tokens) + self.wpe.weight[:T], self.config.dropout, noise)
-        for block in self.h:
-            x = block(x, mask, noise)
+        for block, memory in zip(self.h, self.memories(cache), strict=True):
+            x = block(x, mask, noise, memory)
         return x
 
     def head(self, x: Tensor) -> Tensor:
         """Return logits. Shapes: x (..., C), result (..., V)."""
         return linear(self.ln_f(x), self.wte.weight)
 
-    def step(self, tokens: Tensor, t: int, cache: Tensor) -> Tensor:
+    def step(self, tokens: Tensor, t: int, cache: Tensor, ancestors: Tensor | None = None) -> Tensor:
         """Feed the tokens at position t; return the logits of the next ones.
 
-        Shapes: tokens (B,), cache (L, 2, B, H, M, D) holding positions before t, result (B, V).
+        Shapes: tokens (B,), cache (L, 2, B, H, M, D) holding positions before t, result (B, V); with ancestors see
+        `collapse.families.transformer.attend_step`.
         """
         x = self.wte(tokens) + self.wpe.weight[t]
         for block, memory in zip(self.h, cache, strict=True):
-            x = block.step(x, t, memory)
+            x = block.step(x, t, memory, ancestors)
         return self.head(x)
 
 
@@ -184,7 +195,7 @@ def fit(
         weights: loss weight of each story, (1, N) or None.
         budget: passes or steps.
         init: a model of the same shape whose weights are copied; None draws fresh ones.
-        validation: not used, there is no early stopping.
+        validation: real stories, for ``keep: best`` alone.
         observer: called as ``observer(model, {"step", "fraction", "loss"})`` at ``config.evaluations``.
         rng: one generator; fresh weights, order and dropout each have a stream of their own.
         checkpoint: where an interrupted training is kept and taken up again; None for nowhere.
@@ -196,8 +207,9 @@ def fit(
     """
     model = transformer.begin(GPT2(config), init, rng)
     return language.train(
-        model, items, weights=weights, budget=budget, observer=observer, rng=rng, checkpoint=checkpoint
-    )
+        model, items, weights=weights, budget=budget, validation=validation, observer=observer, rng=rng,
+        checkpoint=checkpoint,
+    )  # fmt: skip
 
 
 def sample(model: GPT2, contexts: int | np.ndarray, sampler: Sampler, rng: Streams, k: int = 1) -> Items:

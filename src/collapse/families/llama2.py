@@ -21,13 +21,13 @@ from torch.nn import functional
 from collapse.errors import ConfigError
 from collapse.families import decoding, language, transformer
 from collapse.families.decoding import Sampler
-from collapse.families.language import budget, evaluate, log_probabilities, save, steps
+from collapse.families.language import block_losses, budget, evaluate, log_probabilities, save, steps
 from collapse.families.transformer import Decoder, Embedding, Linear, Settings, attend, attend_step
 from collapse.items import Items
 from collapse.seeding import Streams
 
 __all__ = [
-    "RESUMES", "Config", "Llama2", "Sampler", "budget", "evaluate", "fit", "from_transformers", "load",
+    "RESUMES", "Config", "Llama2", "Sampler", "block_losses", "budget", "evaluate", "fit", "from_transformers", "load",
     "log_probabilities", "parameters", "sample", "save", "steps", "to_transformers",
 ]  # fmt: skip
 
@@ -97,26 +97,30 @@ class Attention(nn.Module):
         self.qkv = Linear(config.hidden, 3 * config.hidden, bias=False)
         self.out = Linear(config.hidden, config.hidden, bias=False)
 
-    def forward(self, x: Tensor, rotation: Tensor, mask: Tensor | None, noise: torch.Generator | None) -> Tensor:
+    def forward(
+        self, x: Tensor, rotation: Tensor, mask: Tensor | None, noise: torch.Generator | None,
+        cache: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         """Attend to this and earlier positions.
 
-        Shapes: x (B, T, C), rotation (2, T, D), mask (T, T) or None, result (B, T, C).
+        Shapes: x (B, T, C), rotation (2, T, D), mask (T, T) or None, cache to be filled (2, B, H, M, D) or None, result
+        (B, T, C).
         """
         B, T, C = x.shape
         qkv = self.qkv(x).view(B, T, 3, self.heads, C // self.heads).permute(2, 0, 3, 1, 4)  # (3, B, H, T, D)
         qk, v = qkv.split((2, 1))
         q, k = rotate(qk.contiguous(), rotation)
-        return self.out(attend(q, k, v.squeeze(0), mask, self.dropout, noise))
+        return self.out(attend(q, k, v.squeeze(0), mask, self.dropout, noise, cache))
 
-    def step(self, x: Tensor, rotation: Tensor, t: int, cache: Tensor) -> Tensor:
-        """Attend from position t alone, adding to the cache, which holds rotated keys.
+    def step(self, x: Tensor, rotation: Tensor, t: int, cache: Tensor, ancestors: Tensor | None) -> Tensor:
+        """Attend from position t alone, adding to the cache (`attend_step`), which holds rotated keys.
 
-        Shapes: x (B, C), rotation (2, D), cache (2, B, H, M, D), result (B, C).
+        Shapes: x and result (B, C), rotation (2, D).
         """
         B, C = x.shape
         qk, v = self.qkv(x).view(B, 3, self.heads, C // self.heads).split((2, 1), dim=1)  # (B, 2 or 1, H, D)
         q, k = rotate(qk, rotation).unbind(1)
-        return self.out(attend_step(q, k, v.squeeze(1), t, cache))
+        return self.out(attend_step(q, k, v.squeeze(1), t, cache, ancestors))
 
 
 class Block(nn.Module):
@@ -135,14 +139,17 @@ class Block(nn.Module):
         gate, up = self.gate_up(self.norm_2(x)).chunk(2, -1)  # (..., I)
         return self.down(functional.silu(gate) * up)
 
-    def forward(self, x: Tensor, rotation: Tensor, mask: Tensor | None, noise: torch.Generator | None) -> Tensor:
-        """Shapes: x and result (B, T, C)."""
-        x = x + self.attn(self.norm_1(x), rotation, mask, noise)
+    def forward(
+        self, x: Tensor, rotation: Tensor, mask: Tensor | None, noise: torch.Generator | None,
+        cache: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Shapes: x and result (B, T, C), cache (2, B, H, M, D) or None."""
+        x = x + self.attn(self.norm_1(x), rotation, mask, noise, cache)
         return x + self.mlp(x)
 
-    def step(self, x: Tensor, rotation: Tensor, t: int, cache: Tensor) -> Tensor:
+    def step(self, x: Tensor, rotation: Tensor, t: int, cache: Tensor, ancestors: Tensor | None) -> Tensor:
         """Shapes: x and result (B, C), cache (2, B, H, M, D)."""
-        x = x + self.attn.step(self.norm_1(x), rotation, t, cache)
+        x = x + self.attn.step(self.norm_1(x), rotation, t, cache, ancestors)
         return x + self.mlp(x)
 
 
@@ -168,27 +175,31 @@ class Llama2(Decoder):
                     p.fill_(1)
         return self
 
-    def trunk(self, tokens: Tensor, noise: torch.Generator | None = None) -> Tensor:
-        """Run all blocks; dropout needs ``noise``, its generator. Shapes: tokens (B, T), result (B, T, C)."""
+    def trunk(self, tokens: Tensor, noise: torch.Generator | None = None, cache: Tensor | None = None) -> Tensor:
+        """Run all blocks; dropout needs ``noise``, its generator; ``cache`` is filled from its first position on.
+
+        Shapes: tokens (B, T), cache (L, 2, B, H, M, D) or None, result (B, T, C).
+        """
         T = tokens.shape[1]
         rotation, mask = self.rotation[:, :T], self.causal(T, noise)
         x = self.embedding(tokens)
-        for block in self.layers:
-            x = block(x, rotation, mask, noise)
+        for block, memory in zip(self.layers, self.memories(cache), strict=True):
+            x = block(x, rotation, mask, noise, memory)
         return x
 
     def head(self, x: Tensor) -> Tensor:
         """Return logits. Shapes: x (..., C), result (..., V)."""
         return self.output(self.norm(x))
 
-    def step(self, tokens: Tensor, t: int, cache: Tensor) -> Tensor:
+    def step(self, tokens: Tensor, t: int, cache: Tensor, ancestors: Tensor | None = None) -> Tensor:
         """Feed the tokens at position t; return the logits of the next ones.
 
-        Shapes: tokens (B,), cache (L, 2, B, H, M, D) holding positions before t, result (B, V).
+        Shapes: tokens (B,), cache (L, 2, B, H, M, D) holding positions before t, result (B, V); with ancestors see
+        `collapse.families.transformer.attend_step`.
         """
         x, rotation = self.embedding(tokens), self.rotation[:, t]
         for block, memory in zip(self.layers, cache, strict=True):
-            x = block.step(x, rotation, t, memory)
+            x = block.step(x, rotation, t, memory, ancestors)
         return self.head(x)
 
 
@@ -252,7 +263,7 @@ def fit(
         weights: loss weight of each story, (1, N) or None.
         budget: passes or steps.
         init: a model of the same shape whose weights are copied; None draws fresh ones.
-        validation: not used, there is no early stopping.
+        validation: real stories, for ``keep: best`` alone.
         observer: called as ``observer(model, {"step", "fraction", "loss"})`` at ``config.evaluations``.
         rng: one generator; fresh weights, order and dropout each have a stream of their own.
         checkpoint: where an interrupted training is kept and taken up again; None for nowhere.
@@ -264,8 +275,9 @@ def fit(
     """
     model = transformer.begin(Llama2(config), init, rng, (*transformer.SHAPE, "intermediate"))
     return language.train(
-        model, items, weights=weights, budget=budget, observer=observer, rng=rng, checkpoint=checkpoint
-    )
+        model, items, weights=weights, budget=budget, validation=validation, observer=observer, rng=rng,
+        checkpoint=checkpoint,
+    )  # fmt: skip
 
 
 def sample(model: Llama2, contexts: int | np.ndarray, sampler: Sampler, rng: Streams, k: int = 1) -> Items:

@@ -1,4 +1,4 @@
-"""Stories decoded together, each in a slot of the cache: what sampling, greedy decoding and beam search share.
+"""Texts decoded together, each in a slot of the cache: what sampling, greedy decoding and beam search share.
 
 A cache of keys and values is (L, 2, slots, ..., M, D): slots in the third dimension, positions in the last but one.
 """
@@ -15,50 +15,70 @@ SLOTS = 16
 
 
 def beginnings(model, contexts: int | np.ndarray, sampler: Sampler) -> Tensor:
-    """Return what stories start from, (N, P) int64: the end token, then a prefix where the sampler takes one.
+    """Return what is given of each text, (N, P) int64.
+
+    That is the end token, where the model's texts are stories, and then the context, where the sampler takes one.
 
     Args:
         model: as in `collapse.families.decoding`.
-        contexts: number of stories, or the tokens that they begin with, integers (N, P - 1).
+        contexts: number of texts, or integers (N, n): the tokens that they begin with, or that they continue.
         sampler: with ``start: bos_fixed_length`` only the number of contexts counts.
 
     Raises:
-        ConfigError: ``max_tokens`` leaves no room for the end token in front when a story is trained on, or for a token
-            after the prefix; or the sampler takes prefixes and there are none.
-        DataError: a prefix holds something that is no token of a story.
+        ConfigError: the model's positions leave no room for ``max_tokens``, and for the end token in front where a
+            story is trained on; or ``max_tokens`` leaves none after the prefix; or the sampler takes contexts and there
+            are none; or it starts from the end token, which blocks do not.
+        DataError: a context holds something that is no token of a text.
     """
-    config, most = model.config, sampler.max_tokens
-    if most >= config.positions:
+    config, most, start = model.config, sampler.max_tokens, sampler.start
+    stories, continued = config.layout == "stories", start == "continuation"
+    if not (stories or continued):
+        raise ConfigError(f"a model of blocks continues others: set `start: continuation` of the sampler, not {start}")
+    if most >= config.positions and stories:
         raise ConfigError(
             f"max_tokens is {most}, but the model's {config.positions} positions take {config.positions - 1} beside "
             "the end token: lower `max_tokens` of the sampler"
         )
     count = int(contexts) if np.ndim(contexts) == 0 else len(contexts)
-    ends = np.full((count, 1), config.end, np.int64)
-    if sampler.start == "bos_fixed_length":
+    ends = np.full((count, int(stories)), config.end, np.int64)
+    if start == "bos_fixed_length":
         return torch.from_numpy(ends)
     given = np.asarray(contexts)
     if given.ndim != 2 or given.shape[1] == 0 or not np.issubdtype(given.dtype, np.integer):
-        raise ConfigError(
-            "`start: first_token_inclusive` needs contexts: integers (N, P), the first P tokens of stories"
-        )
-    if given.shape[1] >= most:
+        what = "prompts" if continued else "the first P tokens of stories"
+        raise ConfigError(f"`start: {start}` needs contexts: integers (N, P), {what}")
+    if not continued and given.shape[1] >= most:
         raise ConfigError(f"contexts of {given.shape[1]} tokens leave none of max_tokens = {most} to decode: raise it")
+    if continued and (length := ends.shape[1] + given.shape[1] + most) > config.positions:
+        raise ConfigError(
+            f"prompts of {given.shape[1]} tokens and max_tokens = {most} need {length} positions, the model has "
+            f"{config.positions}: lower `max_tokens` of the sampler, or raise `positions` of the recipe"
+        )
     if given.size and not 0 <= given.min() <= given.max() < config.vocabulary:
         raise DataError(f"contexts hold tokens {given.min()} to {given.max()}, the model knows {config.vocabulary}")
-    if (given == config.end).any():
+    if stories and (given == config.end).any():
         raise DataError(f"a context holds the end token {config.end}: stories are stored without it")
     return torch.from_numpy(np.concatenate([ends, given.astype(np.int64)], axis=1))
 
 
-def prefill(model, prompts: Tensor, cache: Tensor) -> Tensor:
-    """Feed the beginnings of stories, position by position; return the logits of what follows.
+def included(prompts: Tensor, sampler: Sampler) -> int:
+    """Return how many of the last tokens of each prompt (N, P) belong to the text that is told."""
+    return 0 if sampler.start == "continuation" else prompts.shape[1] - 1
 
-    Shapes: prompts (B, P), cache as the model's with B slots, result (B, V).
+
+def length(prompts: Tensor, sampler: Sampler) -> int:
+    """Return how many tokens are fed of a text that begins with a prompt of (N, P) and is as long as it may be."""
+    return prompts.shape[1] + sampler.max_tokens - included(prompts, sampler) - 1
+
+
+def penalised(scores: Tensor, spoken: Tensor, penalty: float) -> Tensor:
+    """Penalise what was said before: divide positive scores by the penalty, multiply negative ones with it.
+
+    Equation in section 4.1 of Keskar et al., arXiv 1909.05858, and as in transformers also for negative scores.
+    Shapes: scores and result (A, V), spoken tokens (A, n).
     """
-    for t in range(prompts.shape[1]):
-        logits = model.step(prompts[:, t], t, cache)
-    return logits
+    before = scores.gather(1, spoken)
+    return scores.scatter(1, spoken, torch.where(before < 0, before * penalty, before / penalty))
 
 
 def move(cache: Tensor, length: int, source: Tensor, target: Tensor) -> None:

@@ -21,7 +21,8 @@ from torch.optim.adamw import adamw
 
 from collapse.checkpoint import Checkpoint
 from collapse.errors import ConfigError, DataError, TrainingError
-from collapse.families.batches import IGNORED, Passes, padded, send, texts
+from collapse.families.batches import IGNORED, Passes, padded, predictions, send, texts
+from collapse.families.keep import Best
 from collapse.items import Items
 from collapse.loop import Budget
 from collapse.progress import bar
@@ -77,16 +78,17 @@ def _flatten(model) -> tuple[Tensor, Tensor, int]:
 
 
 def _forward(model) -> Callable[..., Tensor]:
-    """Return (inputs, targets, noise) -> losses (B, T) in nats, 0 at ignored targets.
+    """Return (inputs, targets, noise, position of the first) -> losses (B, T) in nats, 0 at ignored targets.
 
     Where the settings say so, products are in bfloat16 and the whole is compiled; losses are float32 always.
     """
     config = model.config
 
-    def losses(inputs: Tensor, targets: Tensor, noise: torch.Generator | None) -> Tensor:
+    def losses(inputs: Tensor, targets: Tensor, noise: torch.Generator | None, start: int = 0) -> Tensor:
+        shifted = {"start": start} if start else {}  # families that take one alone have another than 0
         half = config.precision == "bfloat16"
         with torch.autocast(config.device, torch.bfloat16) if half else nullcontext():
-            logits = model.head(model.trunk(inputs, noise))  # (B, T, V)
+            logits = model.head(model.trunk(inputs, noise, **shifted))  # (B, T, V)
         flat = logits.flatten(0, 1).float()
         return cross_entropy(flat, targets.flatten(), ignore_index=IGNORED, reduction="none").view_as(targets)
 
@@ -112,20 +114,21 @@ class _Tally:
 class _Run:
     """A training run: all that changes from step to step, and a step."""
 
-    def __init__(self, model, lengths: np.ndarray, total: int, rng: Streams):
+    def __init__(self, model, lengths: np.ndarray, total: int, rng: Streams, look: Callable[[], float] | None):
         self.config, self.total, self.tally = model.config, total, _Tally()
         self.weights, self.grads, self._decayed = _flatten(model)
         self._first, self._second = torch.zeros_like(self.weights), torch.zeros_like(self.weights)
         self._clock = torch.zeros((), device=self.weights.device)
         self._noise = rng.torch("dropout", self.config.device) if self.config.dropout else None
         self.batches = Passes(lengths, self.config.batch, rng.alone)
-        self._forward = _forward(model)
+        self._forward, self._start = _forward(model), model.start
         self._pending: list[tuple[int, Tensor, Tensor]] = []  # of each step: predicted tokens, loss, gradient norm
+        self.best = None if look is None else Best(self.weights, look)
 
     def step(self, inputs: Tensor, targets: Tensor, scale: Tensor | None, predicted: int) -> None:
-        """Take a step on the mean of the losses, each times its story's scale. Shapes: (B, T), (B, T), (B,)."""
+        """Take a step on the mean of the losses, each times its text's scale. Shapes: (B, T), (B, T), (B,)."""
         config, tally = self.config, self.tally
-        losses = self._forward(inputs, targets, self._noise)
+        losses = self._forward(inputs, targets, self._noise, self._start(tally.step, inputs.shape[1]))
         if scale is not None:
             losses = losses * scale[:, None]
         mean = losses.sum() / predicted
@@ -176,7 +179,8 @@ class _Run:
         arrays = {name: tensor.cpu().numpy() for name, tensor in self._buffers().items()}
         if self._noise is not None:
             arrays["noise"] = self._noise.get_state().numpy()
-        return {**arrays, "tally": asdict(self.tally), "batches": self.batches.position}
+        best = {} if self.best is None else self.best.state()
+        return {**arrays, **best, "tally": asdict(self.tally), "batches": self.batches.position}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to where `state` was called."""
@@ -184,21 +188,23 @@ class _Run:
             tensor.copy_(torch.from_numpy(state[name].copy()))
         if self._noise is not None:
             self._noise.set_state(torch.from_numpy(state["noise"].copy()))
+        if self.best is not None:
+            self.best.restore(state["best"], state["looks"])
         self.tally, self.batches.position = _Tally(**state["tally"]), state["batches"]
 
 
 def train(
     model, items: Items, *, weights: np.ndarray | None, budget: Budget, observer: Callable | None, rng: Streams,
-    checkpoint: Checkpoint | None = None,
+    checkpoint: Checkpoint | None = None, look: Callable[[], float] | None = None,
 ):  # fmt: skip
     """Train a model in place with AdamW (Loshchilov and Hutter, arXiv 1711.05101) and return it, in eval mode.
 
-    The loss of a step is the mean over the batch's predicted tokens, each times the weight of its story; weights are
+    The loss of a step is the mean over the batch's predicted tokens, each times the weight of its text; weights are
     scaled so that their mean over the predicted tokens of the whole set is 1. All weights equal is no weights.
 
     Args:
         model: see the module; its ``config`` holds the settings.
-        items: stories without the end token, one chain.
+        items: texts of the layout of the settings, one chain.
         weights: (1, N), not negative, or None.
         budget: passes or steps of the whole schedule; ``config.stop`` may end training before.
         observer: called as ``observer(model, {"step", "fraction", "loss"})`` at ``config.evaluations`` and at the last
@@ -206,27 +212,30 @@ def train(
             since the last call.
         rng: one chain; draws the order and the dropout.
         checkpoint: where the state is saved now and then, and where an interrupted fit goes on from; None for nowhere.
+        look: the loss on the validation set, called in eval mode after each pass and after the last step; the model
+            that is returned has the weights at which it was lowest. None for those of the last step.
 
     Returns:
         The model. Its ``facts``: ``steps`` done, ``tokens`` (predicted ones, counted as often as seen), ``padding``
         (share of positions fed that held none), ``first_loss`` and ``last_loss`` (of the first and the last step, nats
-        per token), ``weight_change`` (L2 norm). Its ``pace``, what this process did: ``train_steps``, the
-        ``train_seconds`` they took without the observer, ``train_tokens_per_second``.
+        per token), ``weight_change`` (L2 norm), and where there is a look `Best.facts`. Its ``pace``, what this process
+        did: ``train_steps``, the ``train_seconds`` they took without observer and looks, ``train_tokens_per_second``.
 
     Raises:
         ConfigError: the warm-up is longer than the training.
-        DataError: a story does not fit the model, or the checkpoint is of another fit.
+        DataError: a text does not fit the model, or the checkpoint is of another fit.
         TrainingError: the loss is not finite, or the weights did not move.
         StoppedError: a signal asked to stop; the state is saved.
     """
-    config, stories = model.config, texts(items, model.config)
-    lengths, total = stories.lengths, steps(len(items), config, budget)
+    config, found = model.config, texts(items, model.config)
+    counts, total = predictions(found, config), steps(len(items), config, budget)
+    of_a_pass = ceil(len(items) / config.batch)
     if config.warmup_steps >= total:
         raise ConfigError(f"warmup_steps is {config.warmup_steps}, but training has {total} steps: lower it")
-    scale = None if weights is None else _scale(np.asarray(weights)[0], lengths)
+    scale = None if weights is None else _scale(np.asarray(weights)[0], counts)
     fractions = (*(f for f in config.evaluations if f <= config.stop), config.stop)
     calls = {max(1, ceil(f * total - 1e-9)): f for f in fractions}
-    run = _Run(model, lengths, total, rng)
+    run = _Run(model, found.lengths, total, rng, look)
     start = run.weights.clone()
     if checkpoint is not None and (state := checkpoint.load()) is not None:
         run.restore(state)
@@ -234,24 +243,30 @@ def train(
     model.train()
     since = time.perf_counter()
     for index in bar(islice(run.batches, left), "train", "steps", total=left):
-        inputs, targets = padded(stories, index, config)  # (B, T)
+        inputs, targets = padded(found, index, config)  # (B, T)
         factors = None if scale is None else send(scale[index], config.device)
-        run.step(inputs, targets, factors, int(lengths[index].sum()) + len(index))
-        call, due = run.tally.step in calls, checkpoint is not None and checkpoint.due()
-        if not (call or due):
+        run.step(inputs, targets, factors, int(counts[index].sum()))
+        step, call = run.tally.step, run.tally.step in calls
+        passed = run.best is not None and (step % of_a_pass == 0 or step == max(calls))
+        due = checkpoint is not None and checkpoint.due()
+        if not (call or passed or due):
             continue
         run.fetch()
         seconds += time.perf_counter() - since
+        model.eval()
+        if passed:
+            run.best.look(step)
         if call:
             if observer is not None:
-                model.eval()
-                here = {"step": run.tally.step, "fraction": calls[run.tally.step]}
-                observer(model, {**here, "loss": run.tally.summed / run.tally.seen})
-                model.train()
+                loss = run.tally.summed / run.tally.seen
+                observer(model, {"step": step, "fraction": calls[step], "loss": loss})
             run.tally.summed, run.tally.seen = 0.0, 0
+        model.train()
         if due:
             checkpoint.save(run.state())
         since = time.perf_counter()
+    if run.best is not None:
+        run.best.put_back()
     change, tally = (run.weights - start).norm().item(), run.tally
     if not change > 0:
         raise TrainingError(
@@ -267,14 +282,15 @@ def train(
         "last_loss": tally.last_loss,
         "weight_change": change,
         "parameters": sum(p.numel() for p in model.parameters()),
+        **({} if run.best is None else run.best.facts(of_a_pass)),
     }
     pace = {"train_steps": tally.step - done, "train_seconds": round(seconds, 3)}
     model.pace = {**pace, "train_tokens_per_second": round((tally.tokens - tokens) / seconds, 1) if seconds else None}
     return model.eval()
 
 
-def _scale(weights: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Scale weights (N,) so that their mean over predicted tokens is 1; float32. Raises DataError."""
-    if weights.shape != lengths.shape or not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
-        raise DataError("loss weights must be one number of 0 or more for each story, not all 0")
-    return (weights / np.average(weights, weights=lengths + 1)).astype(np.float32)
+def _scale(weights: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Scale weights (N,) so that their mean over predicted tokens (N,) is 1; float32. Raises DataError."""
+    if weights.shape != counts.shape or not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
+        raise DataError("loss weights must be one number of 0 or more for each text, not all 0")
+    return (weights / np.average(weights, weights=counts)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What GPT-2 and Llama-2 share: settings, the device, layers, causal attention with and without a cache, first weights.
+"""What language models share: settings, the device, layers, causal attention with and without a cache, first weights.
 
 Shapes: B stories, T positions, C hidden, H heads, D = C / H, M positions of the cache, V tokens, L blocks.
 """
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from collapse.errors import ConfigError, unknown
+from collapse.families.batches import LAYOUTS
 from collapse.families.matmul import linear
 from collapse.seeding import Streams
 
@@ -23,6 +24,8 @@ SCHEDULES = ("linear", "constant")
 
 PRECISIONS = ("float32", "bfloat16")
 
+KEEPS = ("last", "best")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -30,11 +33,14 @@ class Settings:
 
     Attributes:
         vocabulary: V, number of tokens, the end token included; at most 65536.
-        end: id of the end-of-text token: the first input of each story, and its last target.
+        end: id of the end-of-text token: the first input of each story, and its last target; blocks may hold it.
         hidden: C, width of the residual stream.
         layers: L, number of blocks.
         heads: H, attention heads; divides ``hidden``.
-        positions: longest input in tokens; a story may have ``positions`` - 1 tokens beside the end token.
+        positions: longest input in tokens; a story may have ``positions`` - 1 tokens beside the end token, a block
+            ``positions``, a prompt and its continuation together as many.
+        layout: what texts are: ``stories``, each between two end tokens and of a length of its own, or ``blocks`` of
+            one length, cut from a running text; see `collapse.families.batches`.
         init_sd: standard deviation of fresh weights. The usual 0.02 is meant for a width of 768; 0.02 sqrt(768 / C)
             learns faster at another.
         dropout: share that is zeroed in training; each model says of what.
@@ -48,6 +54,8 @@ class Settings:
         betas: decay rates of AdamW's first and second moments.
         clip: largest L2 norm of the gradient; None for no limit.
         evaluations: fractions of training, in (0, 1], at which the observer is called; 1.0 always is.
+        keep: the weights that are returned: of the ``last`` step, or the ``best`` of those after each pass and after
+            the last step, by the cross-entropy on the real validation set.
         stop: share of the steps, in (0, 1], after which training ends while the schedule stays that of all of them; to
             compare the beginnings of learning curves.
         device: ``cpu`` or ``cuda``; the workflow sets it for all recipes of a scale.
@@ -63,6 +71,7 @@ class Settings:
     layers: int
     heads: int
     positions: int
+    layout: str = "stories"
     init_sd: float = 0.02
     dropout: float = 0.0
     epochs: float = 1.0
@@ -75,6 +84,7 @@ class Settings:
     betas: tuple[float, float] = (0.9, 0.99)
     clip: float | None = 1.0
     evaluations: tuple[float, ...] = (1.0,)
+    keep: str = "last"
     stop: float = 1.0
     device: str = "cpu"
     precision: str = "float32"
@@ -106,7 +116,9 @@ class Settings:
         self._require("stop", 0 < self.stop <= 1, "a fraction above 0, at most 1")
         self._require("device", self.device in ("cpu", "cuda"), "cpu or cuda")
         self._require("compile", type(self.compile) is bool, "true or false")
-        for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
+        for name, known in (
+            ("schedule", SCHEDULES), ("precision", PRECISIONS), ("layout", LAYOUTS), ("keep", KEEPS),
+        ):  # fmt: skip
             if getattr(self, name) not in known:
                 raise unknown(name, str(getattr(self, name)), known)
         if self.device == "cpu" and self.precision == "bfloat16":
@@ -181,7 +193,10 @@ def drop(x: Tensor, share: float, noise: torch.Generator | None) -> Tensor:
     return x * torch.empty_like(x).bernoulli_(1 - share, generator=noise).div_(1 - share)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, share: float, noise: torch.Generator | None) -> Tensor:
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, share: float, noise: torch.Generator | None,
+    cache: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """Causal attention, softmax(q k' / sqrt(D)) v (Vaswani et al., arXiv 1706.03762, equation 1).
 
     Args:
@@ -189,11 +204,14 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, share: float, n
         mask: (T, T), minus infinity where a position may not look, else 0; None for torch's kernel, without dropout.
         share: dropout of the attention weights.
         noise: its generator, or None for no dropout.
+        cache: (2, B, H, M, D) where keys and values go, from the first position on; None for nowhere.
 
     Returns:
         (B, T, C), the heads side by side.
     """
     B, H, T, D = q.shape
+    if cache is not None:
+        cache[0, :, :, :T], cache[1, :, :, :T] = k, v
     if mask is None:
         y = functional.scaled_dot_product_attention(q, k, v, is_causal=True)  # (B, H, T, D)
     else:
@@ -203,16 +221,28 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, share: float, n
     return y.transpose(1, 2).reshape(B, T, H * D)
 
 
-def attend_step(q: Tensor, k: Tensor, v: Tensor, t: int, cache: Tensor) -> Tensor:
-    """Attend from position t alone, adding its key and value to the cache.
+def attend_step(q: Tensor, k: Tensor, v: Tensor, t: int, cache: Tensor, ancestors: Tensor | None = None) -> Tensor:
+    """Attend from one position alone, adding its key and value to the cache.
 
-    Shapes: q, k and v (B, H, D), cache (2, B, H, M, D), result (B, C).
+    Without ``ancestors`` that is position t of each of B texts. With them each text has b hypotheses of how it goes on,
+    whose tokens are columns of one cache beside what all of them share; the newest b columns are those added here.
+
+    Shapes: q, k and v (B, H, D), cache (2, B, H, M, D), result (B, C). With ancestors q, k and v (B b, H, D), result
+    (B b, C), and ancestors (B, b, n): 0 where a column holds a token of the hypothesis, else minus infinity.
     """
-    B, H, D = q.shape
-    cache[0, :, :, t], cache[1, :, :, t] = k, v
-    keys, values = cache.flatten(1, 2)[:, :, : t + 1]  # (BH, t + 1, D)
-    scores = torch.bmm(q.reshape(B * H, 1, D), keys.transpose(1, 2)).mul_(D**-0.5)  # (BH, 1, t + 1)
-    return torch.bmm(scores.softmax(-1), values).view(B, H * D)
+    A, H, D = q.shape
+    if ancestors is None:
+        cache[0, :, :, t], cache[1, :, :, t] = k, v
+        keys, values = cache.flatten(1, 2)[:, :, : t + 1]  # (BH, t + 1, D)
+        scores = torch.bmm(q.reshape(A * H, 1, D), keys.transpose(1, 2)).mul_(D**-0.5)  # (BH, 1, t + 1)
+        return torch.bmm(scores.softmax(-1), values).view(A, H * D)
+    B, b, n = ancestors.shape
+    q, k, v = (x.view(B, b, H, D).transpose(1, 2) for x in (q, k, v))  # (B, H, b, D)
+    cache[0, :, :, n - b : n], cache[1, :, :, n - b : n] = k, v
+    keys, values = cache.flatten(1, 2)[:, :, :n]  # (BH, n, D)
+    scores = torch.bmm(q.reshape(B * H, b, D), keys.transpose(1, 2)).view(B, H, b, n)
+    weights = torch.add(ancestors[:, None], scores, alpha=D**-0.5).softmax(-1)
+    return torch.bmm(weights.view(B * H, b, n), values).view(B, H, b, D).transpose(1, 2).reshape(A, H * D)
 
 
 class Decoder(nn.Module):
@@ -221,17 +251,35 @@ class Decoder(nn.Module):
     ``facts`` says how it was trained (`collapse.families.language.train`).
     """
 
+    DROPS_ATTENTION = True
+    """Whether dropout is of attention weights too: torch's kernel cannot take a generator for it."""
+
     def __init__(self, config: Settings):
         super().__init__()
         self.config, self.facts = config, {}
-        dense = config.positions if config.dropout else min(SHORT, config.positions)
+        dense = config.positions if config.dropout and self.DROPS_ATTENTION else min(SHORT, config.positions)
         self.register_buffer("mask", torch.full((dense, dense), -torch.inf).triu(1), persistent=False)
 
     def causal(self, T: int, noise: torch.Generator | None) -> Tensor | None:
         """Return the mask (T, T) for `attend`, or None where torch's kernel is faster and there is no dropout."""
-        dropping = noise is not None and self.config.dropout > 0
+        dropping = noise is not None and self.config.dropout > 0 and self.DROPS_ATTENTION
         short = T <= SHORT and self.mask.device.type == "cpu"
         return self.mask[:T, :T] if dropping or short else None
+
+    def start(self, step: int, length: int) -> int:
+        """Return the position of the first of ``length`` tokens in the texts of a training step."""
+        return 0
+
+    def memories(self, cache: Tensor | None) -> Tensor | list[None]:
+        """Return what each block remembers of a cache; None of none."""
+        return [None] * self.config.layers if cache is None else cache
+
+    def prefill(self, tokens: Tensor, cache: Tensor) -> Tensor:
+        """Feed the beginnings of texts at once, filling the cache; return the logits of what follows.
+
+        Shapes: tokens (B, T), cache (L, 2, B, H, M, D), result (B, V).
+        """
+        return self.head(self.trunk(tokens, cache=cache)[:, -1])
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return the logits of the token that follows each position. Shapes: tokens (B, T), result (B, T, V)."""
