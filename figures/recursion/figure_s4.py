@@ -24,10 +24,11 @@ LOWEST = 1e-4
 
 
 def theory(metric: str, of: dict, last: int) -> np.ndarray:
-    """Return the median of a metric: for ``mean_error`` that of a normal law with the exact variance."""
+    """Return the median of a metric: for ``mean_error`` that of a normal law with the exact variance, to n = N."""
     size, ddof = int(of["N"]), int(of["ddof"])
     if metric == "mean_error":
-        return HALF * np.sqrt(gaussian.replace(last, size, ddof).drift)
+        normal = HALF * np.sqrt(gaussian.replace(last, size, ddof).drift)
+        return np.where(np.arange(1, last + 1) <= size, normal, np.nan)
     if metric == "sd_error":
         return gaussian.sd_error_quantile(0.5, last, size, ddof)
     return np.exp(gaussian.log_sigma(last, size, ddof).mean)
@@ -57,9 +58,9 @@ def draw(inputs: Inputs) -> Drawing:
         "Shumailov et al., arXiv 2305.17493, which shows one run of each N, with ddof = 0, and counts from the real "
         "distribution; here n = 1 is the first fit, on real data. Thick: median over chains "
         f"({table['n'].min()} of each N), band: quartiles, thin: one chain. Dashed: theory of the median. log sigma_n "
-        "is a sum of n independent terms, taken as normal; for the mean, 0.674 of the exact root mean square, which is "
-        "the median if mu_n were normal. Where n exceeds N, few chains carry the mean square, the median lies below: "
-        "with ddof = 1, E sigma_n^2 = 1 for ever, while the typical sigma_n falls as exp(-n / 2N) (exp(-n / N) with "
-        f"ddof = 0). {data_statement(inputs)}"
+        "is a sum of n independent terms, taken as normal; for the mean, 0.674 of the exact root mean square, which "
+        "would be the median if mu_n were normal. It is drawn to n = N, since few chains carry the mean square of "
+        "later ones: with ddof = 1, E sigma_n^2 = 1 for ever, while the typical sigma_n falls as exp(-n / 2N) "
+        f"(exp(-n / N) with ddof = 0). {data_statement(inputs)}"
     )
     return Drawing(figure, table, caption)

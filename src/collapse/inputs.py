@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit
 
 from collapse.errors import DataError
 
@@ -114,7 +114,7 @@ def summary(rows: pd.DataFrame, by: list[str], metric: str) -> pd.DataFrame:
         rows.groupby(by, sort=False, dropna=False, observed=True)[metric].agg(["mean", "std", "count"]).reset_index()
     )
     n = found.pop("count")
-    half = stats.t.ppf(0.975, np.maximum(n - 1, 1)) * found.pop("std") / np.sqrt(n)
+    half = stdtrit(np.maximum(n - 1, 1), 0.975) * found.pop("std") / np.sqrt(n)
     return found.assign(low=found["mean"] - half, high=found["mean"] + half, n=n)
 
 

@@ -6,6 +6,7 @@ both from one job per generation and reads from files; `run_chain` calls both in
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -284,10 +285,12 @@ def run_chain(
     for m in range(2, generations + 1):
         awaited |= {policies.starts_from(policy, m): m, policies.streamed(policy, m, size): m}
 
+    real = cache(data.real)  # the same in all generations
+
     def read(source: Source, count: int) -> Items:
         if source.kind == "synthetic":
             return selected(samples[source.index], selector, cell, source.index, count, seeds, data)
-        return (data.real() if source.kind == "real" else data.fresh(source.index)).first(count)
+        return (real() if source.kind == "real" else data.fresh(source.index)).first(count)
 
     for n in range(1, generations + 1):
         made = turn(

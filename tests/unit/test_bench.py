@@ -28,12 +28,12 @@ def threads():
 def test_bench_prints_its_lines(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)  # no build here
     monkeypatch.setattr(bench_opt, "SHAPES", ((16, 1),))
-    bench.bench(SMOKE, sizes=bench.Sizes(turns=1, sampled=9, searched=4, continued=3))
+    bench.bench(SMOKE, sizes=bench.Sizes(turns=1, sampled=9, searched=4, continued=3, chains=((4, 10),)))
     head, *lines = capsys.readouterr().out.splitlines()
     assert head.startswith("one thread, CPU time, medians of 1 turns")
     per_model = ["train", "evaluate", "sample", "beam 5"]
     heads = ["gpt2_xs:", *per_model, "llama2_xs:", *per_model, "opt 16 x 1:", "sample", "beam 5", "beam 5"]
-    heads += ["start-up", "there is no smoke build here"]
+    heads += ["recursive Gaussians", "4 seeds, n =     10", "start-up", "there is no smoke build here"]
     assert len(lines) == len(heads)
     for line, expected in zip(lines, heads, strict=True):
         assert line.strip().startswith(expected)

@@ -212,6 +212,13 @@ def test_figure_s4_draws_medians_beside_theory():
             drawn("figure_s4", wrong)
 
 
+def test_figure_s4_draws_theory_of_the_mean_until_few_chains_carry_it():
+    table = drawn("figure_s4", gaussians(sizes=(4, 100))).table.set_index(["metric", "N"]).sort_index()
+    assert table.loc[("mean_error", 4)].groupby("generation")["theory"].count().tolist() == [2, 2, 2, 2, 0, 0]
+    assert table.loc["sd"]["theory"].notna().all()
+    assert table.loc[("mean_error", 100)]["theory"].notna().all()
+
+
 def test_figure_s5_draws_both_rules_of_the_pool():
     drawing = drawn("figure_s5")
     table = drawing.table.set_index(["metric", "policy", "N", "generation"])

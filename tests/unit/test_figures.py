@@ -9,6 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib import pyplot as plt
+from matplotlib.colors import to_hex
 from scipy import stats
 
 from collapse import plotting
@@ -200,6 +201,19 @@ def test_the_true_source_is_drawn_where_it_does_not_squeeze_the_curves():
     low, high = axes[1].get_ylim()
     assert 0.05 < low < 0.1
     assert high == 10
+
+
+def test_the_theme_is_seaborns():
+    import seaborn as sns
+
+    with plt.rc_context():
+        sns.set_theme(context="paper", style="whitegrid", font="DejaVu Sans")
+        theirs = {name: plt.rcParams[name] for name in plotting.THEME}
+    with plt.rc_context(plotting.THEME):
+        ours = {name: plt.rcParams[name] for name in plotting.THEME}
+    colours = [[to_hex(c) for c in theme.pop("axes.prop_cycle").by_key()["color"]] for theme in (ours, theirs)]
+    assert colours[0] == colours[1]
+    assert {k: pytest.approx(v) if isinstance(v, float) else v for k, v in ours.items()} == theirs
 
 
 # --------------------------------------------------------------------------------------------------------- every figure

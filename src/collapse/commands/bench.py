@@ -24,6 +24,7 @@ import torch
 
 from collapse import config as configs
 from collapse import digest
+from collapse.commands.bench_gaussian import gaussian
 from collapse.commands.bench_library import LIBRARY, plain_loop, trainer
 from collapse.commands.bench_opt import continuation
 from collapse.commands.bench_turns import Sizes, line, rates, take_turns
@@ -191,4 +192,5 @@ def bench(
         for name in recipes:
             _model(config, name, data, sizes, settings.max_tokens, folder)
         continuation(data.real(), data.provides["vocabulary"], data.provides["end"], sizes)
+        print("\n".join(gaussian(sizes.chains, turns=sizes.turns)))
         _start_up(config, entry, recipes[0], sizes.turns, folder)

@@ -20,6 +20,7 @@ class Sizes:
         sampled: stories drawn together.
         searched: stories of a beam search.
         continued: prompts continued together.
+        chains: (seeds, items of a generation) of recursive Gaussians.
     """
 
     turns: int = 5
@@ -27,6 +28,7 @@ class Sizes:
     sampled: int = 256
     searched: int = 64
     continued: int = 32
+    chains: tuple[tuple[int, int], ...] = ((10, 100), (100, 100), (1000, 100), (10, 1000), (100, 1000), (1000, 1000))
 
 
 def take_turns(contenders: dict[str, Callable[[], Callable]], turns: int) -> dict[str, list[tuple[float, Any]]]:

@@ -67,11 +67,12 @@ def simulate(root: Path, dataset: str, recipe: str, policy: str, settings: dict[
                 cell, data.size, settings["generations"], policy=parsed, family=family, config=config, data=data,
                 sampler=None, selector=SELECTOR, seeds=seeds,
             )  # fmt: skip
-            for made, metrics, _ in chain:
-                fixed = {**names, "sampler": SAMPLER, "selector": SELECTOR.kind, "generation": made.facts["generation"]}
-                fixed |= {**options, **point, "items": made.facts["items"], "d": getattr(cell_config, "d", None)}
-                tables.append(_rows(fixed, made.facts["real_fraction"], metrics, module, cell_config, seeds))
+            made = []
+            for turn, metrics, _ in chain:
+                made.append((turn.facts, metrics))
                 progress.update(1)
+            fixed = {**names, "sampler": SAMPLER, "selector": SELECTOR.kind}
+            tables.append(_rows(fixed, {**options, **point}, made, module, cell_config, seeds))
     rows = pd.concat(tables, ignore_index=True)
     rows = rows.dropna(axis="columns", how="all")
     table.check(rows, f"{dataset}/{recipe}/{policy}", settings["generations"])
@@ -80,17 +81,35 @@ def simulate(root: Path, dataset: str, recipe: str, policy: str, settings: dict[
     store.write_json(out.with_suffix(".provenance.json"), provenance(started))
 
 
-def _rows(fixed, real_fraction, metrics, module, config, seeds) -> pd.DataFrame:
-    """Rows of one generation: a chain each, times the settings that ride along on the metrics' second axis."""
+def _rows(fixed, settings, made, module, config, seeds) -> pd.DataFrame:
+    """Rows of a chain, generation by generation: one for each seed, times the settings on the metrics' second axis.
+
+    Columns are joined before the table is made: a table for each generation would take longer than the chain itself.
+
+    Args:
+        fixed, settings: columns of one value, before and after that of the generation.
+        made: (facts, {metric: (S, ...)}) of each generation.
+        module, config: the data set.
+        seeds: one per chain.
+    """
     axis = getattr(module, "VECTOR", None)
     along = getattr(config, axis) if axis else (None,)
-    out = {"seed": np.repeat(seeds, len(along)), "real_fraction": np.repeat(real_fraction, len(along))}
+    each, times = len(seeds) * len(along), len(made)
+
+    def spread(fact: str) -> np.ndarray:
+        return np.repeat([facts[fact] for facts, _ in made], each)
+
+    out = {**fixed, "generation": spread("generation"), **settings, "items": spread("items")}
+    out |= {"d": getattr(config, "d", None), "seed": np.tile(np.repeat(seeds, len(along)), times)}
+    out["real_fraction"] = np.repeat(np.concatenate([facts["real_fraction"] for facts, _ in made]), len(along))
     if axis:
-        out[axis] = np.tile(along, len(seeds))
-    for name, value in metrics.items():
-        out[name] = np.asarray(value).reshape(-1)
-        if not np.isfinite(out[name]).all():
-            raise TrainingError(f"{name} is not finite at generation {fixed['generation']} of {fixed['dataset']}")
-        if len(out[name]) != len(out["seed"]):
-            raise ConfigError(f"{name} has {len(out[name])} values, not one for each of {len(out['seed'])} rows")
-    return pd.DataFrame({**fixed, **out})
+        out[axis] = np.tile(along, len(seeds) * times)
+    for name in made[0][1]:
+        values = [np.asarray(metrics[name]).reshape(-1) for _, metrics in made]
+        for value, (facts, _) in zip(values, made, strict=True):
+            if not np.isfinite(value).all():
+                raise TrainingError(f"{name} is not finite at generation {facts['generation']} of {fixed['dataset']}")
+            if len(value) != each:
+                raise ConfigError(f"{name} has {len(value)} values, not one for each of {each} rows")
+        out[name] = np.concatenate(values)
+    return pd.DataFrame(out)

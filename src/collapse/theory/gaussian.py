@@ -23,6 +23,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import digamma, ndtr, poch, polygamma
 
+from collapse.errors import ConfigError, unknown
+
 
 class Expected(NamedTuple):
     """``drift`` E (mu_n - mu)^2 / sigma^2 of a coordinate and ``variance`` E s_n^2 / sigma^2, each (G,)."""
@@ -121,6 +123,99 @@ def fresh_limit(M: int, share: float) -> Expected:
     a = round(share * M) / M
     d = 1 - a + a * M * (2 - a)
     return Expected(np.array(1 / d), np.array(1 - 1 / d))
+
+
+def real_fraction(generations: int, M: int, share: float, ddof: int = 1, draw: str = "redrawn") -> Expected:
+    """Return the second moments where R = rM of the M real items of D_1 join M - R samples of model n - 1. Exact.
+
+    Let c_n = E mu_n x for a random x of the real items that R are drawn from: c_1 = 1/M. The mean of R of them has
+    second moment 1/R. E x y is 1/M for random ones of two draws from D_1, 1/R for two of one ``anchored`` set. With
+    a = R/M and b = 1 - a,
+
+        c_n = a E x y + b c_(n-1)        (1/M for ever where items are redrawn; towards 1/R where they are anchored),
+        E mu_n^2 = a/M + 2 a b c_(n-1) + b^2 E mu_(n-1)^2 + b E s_(n-1)^2 / M,
+
+    and E x^2 over the training set is a + b (E mu_(n-1)^2 + E s_(n-1)^2).
+
+    Args:
+        generations: G.
+        M: items of each generation.
+        share: r.
+        ddof: 0 or 1.
+        draw: ``redrawn`` or ``anchored``.
+
+    Raises:
+        ConfigError: another draw.
+    """
+    if draw not in ("redrawn", "anchored"):
+        raise unknown("draw", draw, ("redrawn", "anchored"))
+    real = round(share * M)
+    a, b, pair = real / M, 1 - real / M, 1 / M if draw == "redrawn" or not real else 1 / real
+    drift, variance, cross = 1 / M, (M - 1) / (M - ddof), 1 / M
+    out = [(drift, variance)]
+    for _ in range(1, generations):
+        square = a + b * (drift + variance)
+        drift = a / M + 2 * a * b * cross + b**2 * drift + b * variance / M
+        cross = a * pair + b * cross
+        variance = M * (square - drift) / (M - ddof)
+        out.append((drift, variance))
+    return Expected(*np.array(out).T)
+
+
+def real_limit(M: int, share: float) -> Expected:
+    """Return the fixed point of `real_fraction`, redrawn, for ddof = 0: (1 + 2ab)/D, and 1 less it; D of `fresh_limit`.
+
+    As with fresh items, drift and variance add up to 1; b c_(n-1) = b/M adds 2ab/M to the drift. To order 1/M, R real
+    items a generation leave 2R / (2R + 1) of the variance however many others there are: with a single one, half of the
+    spread is never lost in expectation.
+    """
+    a = round(share * M) / M
+    d = (1 + 2 * a * (1 - a)) / (1 - a + a * M * (2 - a))
+    return Expected(np.array(d), np.array(1 - d))
+
+
+def golden_ratio(generations: int, M: int, ratio: float = 1.0, weight: float | None = None, ddof: int = 1) -> Expected:
+    """Return the second moments where kM new real items of weight w in all join M samples of weight 1 - w. Exact.
+
+    (k + 1) M items of mean weight 1; arXiv 2502.18049 has w* = (sqrt(k^2 + 4k) - k) / 2, the default. The mean of the
+    set is w x + (1 - w) y with the two parts' means: E mu_n^2 = w^2/kM + (1 - w)^2 (E mu_(n-1)^2 + E s_(n-1)^2 / M).
+    """
+    k = ratio
+    w = (np.sqrt(k * k + 4 * k) - k) / 2 if weight is None else weight
+    count = round(k * M)
+    total = count + M
+    drift, variance = 1 / M, (M - 1) / (M - ddof)
+    out = [(drift, variance)]
+    for _ in range(1, generations):
+        square = w + (1 - w) * (variance + drift)
+        drift = w**2 / count + (1 - w) ** 2 * (drift + variance / M)
+        variance = total * (square - drift) / (total - ddof)
+        out.append((drift, variance))
+    return Expected(*np.array(out).T)
+
+
+def golden_limit(M: int, ratio: float = 1.0) -> float:
+    """Return w*/kM, the limit of the drift of `golden_ratio` to order 1/M: E s_n^2 is 1 to that order.
+
+    D = w^2/kM + (1 - w)^2 (D + 1/M) has the fixed point [w^2/k + (1 - w)^2] / [1 - (1 - w)^2] / M, which is least at w*
+    and equal to w*/k / M there. The neglected term is of order 1/M^2.
+    """
+    return (np.sqrt(ratio**2 + 4 * ratio) - ratio) / 2 / (ratio * M)
+
+
+def kl(generations: int, M: int, ddof: int = 1, d: int = 1) -> np.ndarray:
+    """Return E KL(truth || model n) in nats under replace, for M > d + 2 items. Exact.
+
+    2 KL = tr Sigma_n^-1 + mu_n' Sigma_n^-1 mu_n - d + log det Sigma_n in units of the truth. A generation multiplies
+    the expectation of Sigma_n^-1 by q = (M - ddof) / (M - d - 2), the inverse moment of a Wishart matrix of M - 1
+    degrees of freedom; step i of mu_n has covariance Sigma_(i-1) / M and adds d q^(n-i+1) / M. To order 1/M it is
+    n / 2M for each of the d (d + 3) / 2 parameters.
+    """
+    if d + 2 >= M:
+        raise ConfigError(f"the expected KL divergence is infinite unless M > d + 2: M = {M}, d = {d}")
+    power = ((M - ddof) / (M - d - 2)) ** _steps(generations)
+    walk = log_sigma(generations, M, ddof, d).mean
+    return 0.5 * d * (power + np.cumsum(power) / M - 1) + d * walk
 
 
 class Walk(NamedTuple):
