@@ -181,14 +181,14 @@ def figure(
 
 @app.command()
 def judge(
-    files: Annotated[list[Path], typer.Argument(help="claims (yaml) and rows (parquet)")],
     root: Root,
     settings: Settings,
+    files: Annotated[list[Path] | None, typer.Argument(help="claims (yaml) and rows (parquet)")] = None,
 ):
     """Judge claims: estimate, interval and verdict of each."""
     from collapse.commands.judge import judge
 
-    typer.echo(judge(files, root, _settings(settings)))
+    typer.echo(judge(files or [], root, _settings(settings)))
 
 
 @app.command()

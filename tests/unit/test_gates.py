@@ -180,3 +180,9 @@ def test_the_text_is_a_table_with_columns_that_line_up():
     ]
     assert len({line.index(end) for line, end in zip(lines[2:], ("It", "It", "1 seed"), strict=True)}) == 1
     assert as_text([], []) == ""
+
+
+def test_a_scale_without_claims_and_gates_judges_nothing(tmp_path):
+    assert judge([], tmp_path, {"cells": {}, "chains": {}, "gates": {}}) == ""
+    assert (tmp_path / "verdicts/verdicts.csv").read_text().startswith("claim,paper,figure")
+    assert json.loads((tmp_path / "verdicts/verdicts.json").read_text()) == []

@@ -115,7 +115,8 @@ def _closed(gate: dict[str, Any], config: dict[str, Any]) -> list[tuple[str, str
 
 def _csv(records: list[dict[str, Any]]) -> str:
     columns = ["claim", "paper", "figure", "statement", "published", "estimate", "low", "high", "n", "p_adjusted"]
-    return pd.DataFrame(records)[[*columns, "verdict", "reason"]].to_csv(index=False, lineterminator="\n")
+    table = pd.DataFrame(records, columns=[*columns, "verdict", "reason"])  # a scale may judge nothing
+    return table.to_csv(index=False, lineterminator="\n")
 
 
 def as_text(records: list[dict[str, Any]], checked: list[dict[str, Any]]) -> str:
