@@ -102,6 +102,10 @@ def mix(shares, size: int, budget: str, read: Read, data, cell: Cell, n: int, se
         elif share.draw == "anchored":  # one order for all policies and generations: larger anchors hold smaller ones
             rng = Streams(("anchor", cell.dataset, *map(str, share.sources)), seeds)
             index = rng.each(lambda g: g.permutation(total)[: share.count])
+        elif share.draw == "dealt":
+            before = sum(earlier.count for earlier in shares[:place] if earlier.draw == "dealt")
+            rng = Streams(("deal", *cell.fitted(n)), seeds)
+            index = rng.each(lambda g: g.permutation(total)[before : before + share.count])
         joined = pooled(share, index)
         if len(joined) != share.count:
             raise ValueError(f"{share} gave {len(joined)} items")

@@ -29,7 +29,7 @@ BUDGETS = ("epochs", "items", "steps")
 INITS = ("scratch", "first", "previous")
 PRETRAINED = 0
 """The generation of weights that a recipe starts from and no fit of its chain made: they come before generation 1."""
-DRAWS = ("all", "first", "redrawn", "anchored")
+DRAWS = ("all", "first", "redrawn", "anchored", "dealt")
 
 
 @dataclass(frozen=True, order=True)
@@ -64,7 +64,9 @@ class Share:
         sources: joined in this order; a source named twice is taken twice.
         count: number of items.
         draw: ``all`` of them, the ``first`` ones (of items that are exchangeable), or a uniform draw without
-            replacement, ``redrawn`` in each generation or ``anchored`` (the same in all of them).
+            replacement, ``redrawn`` in each generation or ``anchored`` (the same in all of them). Shares of a plan that
+            are ``dealt`` take their items from one order of N numbers, one share after the other: no number is taken
+            twice, so that a real item and the synthetic one that was drawn in its place never meet.
         weight: loss weight of each item, relative to 1.
         corruption: share of each item's parts that the data set replaces by noise before training, in [0, 1].
         correction: share of the items that an oracle corrects before training, in [0, 1].
@@ -161,7 +163,7 @@ def plan(policy: Policy, n: int, size: int) -> tuple[Share, ...]:
 
 def needs(share: Share, size: int) -> int:
     """Return how many items of each of its sources a share reads: ``size`` where it pools or draws, else its count."""
-    return size if len(share.sources) > 1 or share.draw in ("redrawn", "anchored") else share.count
+    return size if len(share.sources) > 1 or share.draw in ("redrawn", "anchored", "dealt") else share.count
 
 
 def reads(policy: Policy, last: int, size: int, start: int = 2) -> dict[int, tuple[int, int]]:
@@ -281,12 +283,18 @@ def replace_multiple(n, size):
 def real_fraction(n, size, *, share=0.1, how="replace", draw="redrawn"):
     """A share r of the real items beside S_{n-1}.
 
-    ``how: replace``: rN real and (1-r)N synthetic items (Shumailov et al., setting B, r = 0.1); ``how: add``: rN real
-    and N synthetic. The real items are ``redrawn`` each generation or ``anchored``.
+    ``how: replace``: rN real and the first (1-r)N synthetic items (Shumailov et al., setting B, r = 0.1); ``how: add``:
+    rN real and N synthetic. The real items are ``redrawn`` each generation or ``anchored``. ``how: twins``: as replace,
+    but each real item takes the place of the synthetic one of its number (as in the authors' code, where a share of the
+    blocks is left as it is and the others are continued); for items that are not exchangeable.
     """
-    _choice("how", how, ("replace", "add"))
+    _choice("how", how, ("replace", "add", "twins"))
     _choice("draw", draw, ("redrawn", "anchored"))
     real = round(_fraction("share", share) * size)
+    if how == "twins":
+        if draw != "redrawn":
+            raise ConfigError("how: twins redraws its real items each generation: leave draw out")
+        return Share((REAL,), real, "dealt"), Share((synthetic(n - 1),), size - real, "dealt")
     return _real(real, size, draw), Share((synthetic(n - 1),), size - real if how == "replace" else size, "first")
 
 

@@ -23,7 +23,7 @@ from collapse.theory import discrete, gaussian
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "config/claims/recursion.yaml"
 POLICIES = yaml.safe_load((ROOT / "config/policies.yaml").read_text())["policies"]
-PUBLISHED_ALONE = {"C2.band_A", "C2.band_B"}  # OPT-125m
+PUBLISHED_ALONE = {"C1.A_unmarked", "C2.band_A", "C2.band_B"}  # OPT-125m
 FULL_SIZES = {"C7.10000_above_50000", "C7.50000_above_200000"}
 
 
@@ -41,6 +41,7 @@ def cells(size: str, epochs: str) -> dict:
             "sampler": ["beam5"],
             "generations": 10,
         },
+        "settings_last": {"recipe": [f"{epochs}_e5_last", f"{epochs}_e10_last"], "sampler": ["beam5"], "generations": 3},
         "penalty": {"sampler": ["beam5_penalty2", "beam5_penalty3"], "generations": 3},
         "decoders": {"sampler": ["greedy_next", "temp1.0_next"], "generations": 4},
         "prompts": {"sampler": ["beam5_synthetic"], "generations": 4},
@@ -249,8 +250,8 @@ def test_samples_of_articles_have_the_columns_that_claims_read():
     found = article_metrics.measure(data.real(), article_metrics.reference(data), data, 32)
     found |= article_metrics.details(data.real(), first, data, 1)[1]
     read = {name for block in ("settings", "penalty", "decoders", "prompts") for name in metrics_of(block)}
-    assert len(read) == 9
-    assert read - {"cross_entropy", "perplexity"} <= {f"sample_{name}" for name in found}
+    assert len(read) == 10
+    assert read - {"cross_entropy", "perplexity", "unmarked_cross_entropy"} <= {f"sample_{name}" for name in found}
 
 
 def test_samples_of_statements_have_the_columns_that_claims_read():

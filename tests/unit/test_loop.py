@@ -639,3 +639,21 @@ def test_log_probabilities_of_samples():
     _, metrics, samples = chain("replace", range(3))[1]
     expected = norm.logpdf(samples.output, metrics["mean"][:, None], metrics["sd"][:, None])
     assert np.allclose(samples.logprob, expected, rtol=0, atol=1e-12)
+
+
+def test_twins_never_meet():
+    """Real items take the place of the synthetic ones of their number, other ones in each generation."""
+    twins = {"kind": "real_fraction", "share": 0.3, "how": "twins"}
+    replaced = []
+    for n in (2, 3):
+        items, _ = training(twins, n, seeds=(0, 1))
+        for generation, index in zip(items.generation, items.index, strict=True):
+            assert sorted(index) == list(range(SIZE))
+            assert (generation == 0).sum() == 3
+        replaced.append(
+            [set(index[generation == 0]) for generation, index in zip(items.generation, items.index, strict=True)]
+        )
+    assert replaced[0] != replaced[1]
+    assert replaced[0][0] != replaced[0][1]
+    with pytest.raises(ConfigError, match="twins"):
+        parse("policy", {"kind": "real_fraction", "how": "twins", "draw": "anchored"})

@@ -9,7 +9,7 @@ from scipy import stats
 from collapse.errors import ConfigError
 from collapse.seeding import stream
 from collapse.theory import gaussian, passage
-from tests.chains import CHECKED, G, M, close, normal
+from tests.simulated import CHECKED, G, M, close, normal
 
 
 @pytest.mark.parametrize("ddof", [0, 1])

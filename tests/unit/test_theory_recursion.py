@@ -8,7 +8,7 @@ from scipy import stats
 
 from collapse.datasets import discrete as discrete_data
 from collapse.theory import discrete, gaussian
-from tests.chains import CHAINS, CHECKED, G, M, close, empirical, normal
+from tests.simulated import CHAINS, CHECKED, G, M, close, empirical, normal
 
 # discrete
 

@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,10 @@ from collapse.items import Items, Ragged
 from collapse.loop import draw, evaluate, prompted, selected, turn
 from collapse.policies import PRETRAINED, synthetic
 from collapse.seeding import Streams
+
+
+STARTS = ("cross_entropy", "perplexity", "perplexity_batches", "perplexity_sequences")
+"""Metrics of the pretrained model, where it has them, that stand beside those of generation 1: it is "zero-shot"."""
 
 
 def use_threads(threads: int) -> None:
@@ -130,7 +134,7 @@ def fit(job: Job, n: int, threads: int = 1) -> None:
         metrics = _scalars(evaluate(family, made.model, data, data.test, rng))
         if n == 1 and job.pretrained:
             before = _scalars(evaluate(family, _load(job, PRETRAINED), data, data.test, rng))
-            metrics["start_cross_entropy"] = before["cross_entropy"]
+            metrics |= {f"start_{name}": value for name, value in before.items() if name in STARTS}
         fitted, row = time.time(), {**made.facts, "real_fraction": made.facts["real_fraction"][0]}
         timing = {"fit_seconds": round(fitted - started, 3), **getattr(made.model, "pace", {})}
         folder = job.folder(n)
@@ -174,7 +178,12 @@ def sample(job: Job, part: int, threads: int = 1) -> None:
 def _load(job: Job, k: int):
     """Read model ``k``. Raises DataError where it is not one of the recipe's settings: it would draw other samples."""
     if k == PRETRAINED:
-        return job.family.load(job.root / job.settings["start"])
+        model = job.family.load(job.root / job.settings["start"])
+        config = getattr(model, "config", None)
+        if config is not None and config.device != job.settings.get("device", "cpu"):  # it was converted on a CPU
+            model.config = replace(config, device=job.settings["device"])
+            model = model.to(job.settings["device"])
+        return model
     path = job.folder(k) / "model.safetensors"
     model = job.family.load(path)
     if (found := getattr(model, "config", job.config)) != job.config:

@@ -38,6 +38,6 @@ def _fetch(entry: dict[str, Any]) -> Path:
     from collapse.datasets import hub
 
     files = hub.fetch(
-        entry["repository"], entry["revision"], ("config.json", entry["weights"]), entry["sha256"], kind="model"
+        entry["repository"], entry["revision"], ("config.json", entry.get("weights", "model.safetensors")), entry["sha256"], kind="model"
     )
     return files[0].parent

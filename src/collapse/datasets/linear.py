@@ -452,7 +452,7 @@ def row_wise(policy: Policy, size: int, generations: int) -> bool:
     """
     for n in range(2, generations + 1):
         for share in policies.plan(policy, n, size):
-            if share.draw in ("redrawn", "anchored") or share.weight != 1:
+            if share.draw in ("redrawn", "anchored", "dealt") or share.weight != 1:
                 return True
             for source in share.sources if share.draw == "first" else ():
                 synthetic = source.kind == "synthetic"
