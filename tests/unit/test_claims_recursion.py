@@ -23,7 +23,7 @@ from collapse.theory import discrete, gaussian
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "config/claims/recursion.yaml"
 POLICIES = yaml.safe_load((ROOT / "config/policies.yaml").read_text())["policies"]
-PUBLISHED_ALONE = {"C1.A_unmarked", "C2.band_A", "C2.band_B"}  # OPT-125m
+PUBLISHED_ALONE = {"C1.A_unmarked", "C2.band_A", "C2.band_B", "H.oracle_dose"}  # OPT-125m; two doses
 FULL_SIZES = {"C7.10000_above_50000", "C7.50000_above_200000"}
 
 
@@ -33,7 +33,7 @@ def cells(size: str, epochs: str) -> dict:
     first, kept, of = "replace_first", "real_fraction_10_first", [f"{epochs}_e5"]
     pictures = {"dataset": ["digits"], "recipe": ["vae"], "selector": ["all"], "seed": [0, 1, 2], "generations": 6}
     sums = {"dataset": ["arithmetic"], "recipe": ["gpt2_arithmetic"], "seed": [0, 1, 2], "generations": 4}
-    several = ["replace", "real_fraction_10", "oracle_10", "oracle_30"]
+    several = ["replace", "real_fraction_10", "oracle_30", *["oracle_10"] * (size != "articles")]
     blocks = {
         "settings": {
             "recipe": [*of, f"{epochs}_e10"],
@@ -90,6 +90,8 @@ LOSS = {  # what a policy, recipe or sampler adds to the cross-entropy of each l
     "real_fraction_10_first": -0.15,
     "opt_xs_e10": 0.05,
     "opt_125m_e10": 0.05,
+    "opt_xs_e10_last": 0.05,
+    "opt_125m_e10_last": 0.05,
     "beam5_penalty2": 0.6,
     "beam5_penalty3": 0.8,
     "temp1.0_next": -0.1,
@@ -120,7 +122,7 @@ def values(metric: str, need: dict, T: float, sign: int) -> np.ndarray:
     rng = stream("test", "recursion", metric, *map(str, names), str(T), sign)
     shape = len(need["seeds"]), len(n)
     noise = rng.normal(0, 1e-3, shape)
-    if metric == "cross_entropy":
+    if metric in ("cross_entropy", "unmarked_cross_entropy"):
         return 3.5 + sign * (PEAK[n - 1] + sum(LOSS.get(name, 0) for name in names)) * (n > 1) + noise
     if metric == "perplexity":
         return (80 if sign < 0 else 38 if "real_fraction_10_first" in names else 50) + noise

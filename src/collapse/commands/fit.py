@@ -179,10 +179,10 @@ def _load(job: Job, k: int):
     """Read model ``k``. Raises DataError where it is not one of the recipe's settings: it would draw other samples."""
     if k == PRETRAINED:
         model = job.family.load(job.root / job.settings["start"])
-        config = getattr(model, "config", None)
-        if config is not None and config.device != job.settings.get("device", "cpu"):  # it was converted on a CPU
-            model.config = replace(config, device=job.settings["device"])
-            model = model.to(job.settings["device"])
+        config, device = getattr(model, "config", None), job.settings.get("device", "cpu")
+        if getattr(config, "device", device) != device:  # it was converted on a CPU
+            model.config = replace(config, device=device)
+            model = model.to(device)
         return model
     path = job.folder(k) / "model.safetensors"
     model = job.family.load(path)
