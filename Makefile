@@ -22,7 +22,7 @@ SOURCE = $(if $(WHEELHOUSE),--no-index --find-links "$(WHEELHOUSE)")
 
 help:
 	@echo "make figures     .venv if it is missing (1 to 4 min, 2 GB; more where pip takes the CUDA build of torch),"
-	@echo "                 then data, models, tables, figures and verdicts into results/laptop (about 20 min on 2 cores)"
+	@echo "                 then data, models, tables, figures and verdicts into results/laptop (about half an hour on 2 cores)"
 	@echo "                   CORES=4                            how many cores (default: all)"
 	@echo "                   ARGS='accumulation_figure_2'       one figure, from its own cells alone"
 	@echo "                   ARGS='--configfile config/paper.yaml -- all'   another scale"
@@ -37,7 +37,7 @@ help:
 
 figures:
 	@echo "Figures: data -> generations -> tables -> figures -> verdicts, into results/laptop unless ARGS name another scale."
-	@echo "About 20 minutes on 2 cores at laptop scale, less where some of it is built already."
+	@echo "About half an hour on 2 cores at laptop scale, less where some of it is built already."
 	@$(MAKE) venv
 	@$(BIN)/python -m collapse build --cores $(strip $(CORES)) $(ARGS)
 
