@@ -1,8 +1,9 @@
 """Figure 1a of Shumailov et al., Nature 631 (2024): the process, and two of the errors that it adds up.
 
-Drawn anew, and computed: every bar is what a small chain over twelve states drew or fitted. What to see: rare states,
-on the right of each box, get no item in some generation and are then gone for good; a model that cannot express the
-real law goes wrong even where items are without number, but only once.
+Drawn anew, and computed: every bar is what a small chain over twelve states drew or fitted. What to look for: rare
+states, on the right of each box, that get no item in some generation and are then gone for good; which states gain what
+others lose; and a model that cannot express the real law, which goes wrong even where items are without number, but
+only once.
 """
 
 from itertools import pairwise
@@ -87,6 +88,22 @@ def compared(facet, fitted: np.ndarray, title: str) -> None:
     facet.grid(visible=False, axis="x")
 
 
+def first_statement(sampled: np.ndarray, fitted: np.ndarray, seed: int) -> str:
+    """Say how the most probable state fares in both panels, beside what the paper says of probable events."""
+    real = law()[0]
+    left, right = (
+        f"{'over' if value > real else 'under'}estimated {side} ({value:.2f}, really {real:.2f})"
+        for value, side in ((sampled[0], "on the left"), (fitted[0], "on the right"))
+    )
+    first = "; the seed is the first, not a chosen one" if seed == 0 else ""
+    return (
+        "The paper says that probable events are overestimated and improbable ones underestimated; here the most "
+        f"probable state is {left} and {right}. On the left that is chance: lost states leave their share to others, "
+        f"but over many chains the mean probability of each state stays the real one{first}. On the right it is the "
+        "form of the model."
+    )
+
+
 def draw(inputs: Inputs, generations: int = 8, items: int = ITEMS, seed: int = 0) -> Drawing:
     """Draw the process up to model ``generations`` of one chain, and finite sampling and approximate fitting apart."""
     style()
@@ -140,6 +157,6 @@ def draw(inputs: Inputs, generations: int = 8, items: int = ITEMS, seed: int = 0
         "caption has the data of a generation added to the others, its experiments replace them, as here. Below, two "
         "errors apart. Left: finite samples alone; states that got no item are lost for good. Right: no sampling "
         "error, but a model that cannot express the real law; fitted to its own output it stays what it is, so that "
-        "this error alone acts once."
+        f"this error alone acts once. {first_statement(models[-1], once, seed)}"
     )
     return Drawing(figure, table, caption)

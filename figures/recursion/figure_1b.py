@@ -1,8 +1,8 @@
 """Figure 1b of Shumailov et al., Nature 631 (2024): five epochs, no original data kept (setting A).
 
-What to see: the first model finds what later ones generate ever more likely, so that the mass of the histogram moves to
-the left, while a tail of blocks that it would never generate grows on the right. Test perplexity jumps as soon as a
-model is fitted on generated data; it need not rise from one generation to the next.
+What to look for: whether the mass of the histogram moves to the left, to blocks that the first model finds more likely,
+as the paper reports; whether a tail of blocks that it would never generate grows on the right; and whether test
+perplexity jumps as soon as a model is fitted on generated data, or rises from generation to generation.
 """
 
 from collapse import histograms

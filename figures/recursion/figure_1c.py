@@ -1,8 +1,8 @@
 """Figure 1c of Shumailov et al., Nature 631 (2024): ten epochs, 10 % of the original data kept (setting B).
 
-What to see, beside figure 1b: with a tenth of real blocks in every training set the loss of test perplexity is smaller
-and the histogram moves less. Two things differ between 1b and 1c, epochs and kept data: figure_settings takes them
-apart.
+What to look for, beside figure 1b: whether, with a tenth of real blocks in every training set, the loss of test
+perplexity is smaller and the histogram moves less. Two things differ between 1b and 1c, epochs and kept data:
+figure_settings takes them apart.
 """
 
 from collapse import histograms

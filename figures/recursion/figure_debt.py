@@ -1,8 +1,9 @@
 """Short-term gain and later debt. Not in the paper; after the debate that followed it.
 
-Judged by how likely the first model finds it, or by how much of it is well formed, generated text gets better from
-generation to generation: it becomes typical. What to see: the price is paid elsewhere, in rare token types that are
-never generated again. A policy or decoder is good where its path goes to the right without going down.
+Short-term scores judge generated text by how likely the first model finds it, or by how much of it is well formed. What
+to look for: whether it gets better by them from generation to generation, and whether the price is paid elsewhere, in
+rare token types that are never generated again. A policy or decoder is good where its path goes to the right without
+going down.
 """
 
 import matplotlib.pyplot as plt
@@ -15,7 +16,9 @@ from collapse.finetuned import (
     SERIES,
     TAIL,
     Measure,
+    cut_statement,
     draw_lines,
+    inside,
     log_x,
     measured,
     measures_statement,
@@ -43,8 +46,9 @@ TYPICAL = Measure(
     "sample_first_perplexity_median", "median perplexity", "↓ more typical", "of the blocks of S_n under model 1"
 )
 VALID = Measure(
-    "sample_valid", "valid", "↑ better formed", "share of whole sentences of S_n that the source can produce"
-)
+    "sample_valid", "valid", "↑ better formed", "share of whole sentences of S_n that the source can produce",
+    share=True,
+)  # fmt: skip
 ARROW = {"arrowstyle": "-|>", "mutation_scale": 13, "shrinkA": 0, "shrinkB": 0, "linewidth": 0}
 
 
@@ -79,6 +83,7 @@ def draw(inputs: Inputs, last: int | None = None) -> Drawing:
     figure, axes = plt.subplots(2, len(shown), figsize=(3.5 * len(shown), 6.4), layout="constrained", squeeze=False)
     for facet, measure in zip(axes[0], shown, strict=True):
         draw_lines(facet, table, measure, looks)
+        inside(facet, measure)
         integer_ticks(facet, int(table["generation"].max()))
         facet.set_xlabel(GENERATION)
     for facet, score in zip(axes[1], gains, strict=False):
@@ -96,9 +101,10 @@ def draw(inputs: Inputs, last: int | None = None) -> Drawing:
     )
     ends = " Lines end where their runs end." if table.groupby("series")["generation"].max().nunique() > 1 else ""
     caption = (
-        f"Debt: short-term scores of what is generated beside the tail that it loses, {model(rows)}, settings of "
-        f"{PAPER} and decoders and prompts that are not in it. {measures_statement(shown)} Below: means of both, one "
-        f"against the other; the axis of perplexity is reversed. {start_statement(rows)} {sampler_statement(rows)} "
-        f"{seeds_statement(table)}{ends} {COUNTED} {data_statement(inputs)}"
+        f"Debt: short-term scores of what is generated beside its coverage of rare token types, {model(rows)}, "
+        f"settings of {PAPER} and decoders and prompts that are not in it. {measures_statement(shown)} Below: means of "
+        f"both, one against the other; the axis of perplexity is reversed. {start_statement(rows)} "
+        f"{sampler_statement(rows)} {seeds_statement(table)}{cut_statement(table, shown)}{ends} {COUNTED} "
+        f"{data_statement(inputs)}"
     )
     return Drawing(figure, table, caption)

@@ -1,9 +1,9 @@
 """Decoders, and where prompts come from. Not in the paper, which generates by beam search from real prompts.
 
 Beam search does not draw from the model, it looks for what is most likely: what one sees of a chain is then a bias of
-decoding and not the statistical error of finite samples alone. At temperature 1 there is no such bias. What to see, on
-top: how much of the loss is left without it. Below: what real prompts are worth, which put real text into each
-generation; with synthetic ones a chain has no such anchor.
+decoding and not the statistical error of finite samples alone. At temperature 1 there is no such bias. What to look
+for, on top: how much of the loss is left without it. Below: whether real prompts, which put real text into each
+generation, hold a chain back; with synthetic ones it has no such anchor.
 """
 
 import matplotlib.pyplot as plt
@@ -17,7 +17,9 @@ from collapse.finetuned import (
     ENTROPY,
     PAPER,
     PERPLEXITY,
+    cut_statement,
     draw_lines,
+    inside,
     kept,
     kept_name,
     measured,
@@ -26,6 +28,7 @@ from collapse.finetuned import (
     sampler_statement,
     series,
     start_statement,
+    unmarked,
 )
 from collapse.looks import sampler_look
 from collapse.plotting import (
@@ -96,15 +99,19 @@ def draw(inputs: Inputs, last: int | None = None) -> Drawing:
     for facet in axes[-1]:
         facet.set_xlabel(GENERATION)
     log_axis(axes[0, 0])
-    for facet in axes[0, 1:]:
-        facet.set_ylim(0, None)
+    for column, measure in zip(axes.T[1:], MEASURES[1:], strict=True):
+        for facet in column:
+            facet.set_ylim(0, None)
+            inside(facet, measure)
     ends = " Lines end where their runs end." if table.groupby("sampler")["generation"].max().nunique() > 1 else ""
     below = " Below: the same decoder on real and on synthetic prompts." if PROMPTS in shown else ""
+    mark = ", but for the mark that begins each line, which real blocks hold and no decoder draws" * unmarked(rows)
     caption = (
         f"Decoders and prompts, {model(rows)}, {kept_name(kept(rows))}. {PAPER} generates by five-way beam search from "
         "real prompts alone; the other lines are not in the paper. At temperature 1 blocks are drawn from the model "
-        "itself: what is lost there is lost to finite samples and imperfect fits, the distance to the other decoders "
-        f"is their bias.{below} {measures_statement(MEASURES)} {start_statement(rows)} {sampler_statement(rows)} "
-        f"{seeds_statement(table)}{ends} {COUNTED} {data_statement(inputs)}"
+        f"itself{mark}: what is lost there is lost to finite samples and imperfect fits, the distance to the other "
+        f"decoders is their bias.{below} {measures_statement(MEASURES)} {start_statement(rows)} "
+        f"{sampler_statement(rows)} {seeds_statement(table)}{cut_statement(table, MEASURES)}{ends} {COUNTED} "
+        f"{data_statement(inputs)}"
     )
     return Drawing(figure, table, caption)

@@ -1,8 +1,8 @@
 """Repetition penalties: the ablation of Shumailov et al., Nature 631 (2024).
 
 The authors saw generated text repeat itself, penalised that while generating (2.0 in the paper, 3.0 in their code), and
-found test perplexity to double. What to see: the penalty removes repetition inside of blocks, but what it puts there
-instead is farther from real text, and models that are fitted on it are worse.
+found test perplexity to double. What to look for: whether the penalty removes repetition inside of blocks, and whether
+models that are fitted on what it puts there instead are worse.
 """
 
 import matplotlib.pyplot as plt
@@ -15,7 +15,9 @@ from collapse.finetuned import (
     PAPER,
     PERPLEXITY,
     REPETITION,
+    cut_statement,
     draw_lines,
+    inside,
     kept,
     kept_name,
     measured,
@@ -96,8 +98,9 @@ def draw(inputs: Inputs, last: int | None = None) -> Drawing:
     axes[0].axhline(2 * first, **BARS)
     axes[0].set_ylim(None, max(1.05 * axes[0].get_ylim()[1], 2.2 * first))
     log_axis(axes[0])
-    for facet in axes[1:]:
+    for facet, measure in zip(axes[1:], MEASURES[1:], strict=True):
         facet.set_ylim(0, None)
+        inside(facet, measure)
     handles = [
         plt.Line2D([], [], label=f"penalty {penalty:g}" + (" (none)" if penalty == 1 else ""), **looks[keys[name]])
         for name, penalty in of.items()
@@ -111,6 +114,7 @@ def draw(inputs: Inputs, last: int | None = None) -> Drawing:
     caption = (
         f"Repetition penalties, {model(rows)}, {kept_name(kept(rows))}, after the ablation of {PAPER}: there a penalty "
         f"of 2.0 doubles perplexity; its code has 3.0. {measures_statement(MEASURES)} {start_statement(rows)} "
-        f"{sampler_statement(rows)} {seeds_statement(table)}{ends} {COUNTED}{other} {data_statement(inputs)}"
+        f"{sampler_statement(rows)} {seeds_statement(table)}{cut_statement(table, MEASURES)}{ends} "
+        f"{COUNTED}{other} {data_statement(inputs)}"
     )
     return Drawing(figure, table, caption)

@@ -35,12 +35,14 @@ class Measure:
         title: above the panel.
         bad: which way is bad, beside the title.
         says: what it is, in the caption.
+        share: whether it lies between 0 and 1: bands are drawn, and axes end, inside of that.
     """
 
     column: str
     title: str
     bad: str
     says: str
+    share: bool = False
 
 
 PERPLEXITY = Measure(
@@ -51,16 +53,19 @@ REPETITION = Measure(
     "rep-4",
     "↑ repetitive",
     "share of 4-grams that stand earlier in their own block, mean over S_n",
+    share=True,
 )
-DISTINCT = Measure("sample_distinct_3", "distinct-3", "↓ repetitive, ↑ noise", "different 3-grams over all of S_n")
+DISTINCT = Measure(
+    "sample_distinct_3", "distinct-3", "↓ repetitive, ↑ noise", "different 3-grams over all of S_n", share=True
+)
 ENTROPY = Measure("sample_entropy", "entropy (nats)", "↓ narrow, ↑ noise", "of the unigrams of S_n")
 COVERAGE = Measure(
     "sample_vocabulary_coverage", "vocabulary coverage", "↓ types lost",
-    "share of the token types of D_1 that S_n holds, at equal tokens",
+    "share of the token types of D_1 that S_n holds, at equal tokens", share=True,
 )  # fmt: skip
 TAIL = Measure(
     "sample_tail_coverage", "tail coverage", "↓ rare types lost",
-    "share of the rarest tenth of the token types of D_1 that S_n holds",
+    "share of the rarest tenth of the token types of D_1 that S_n holds", share=True,
 )  # fmt: skip
 
 
@@ -75,13 +80,34 @@ def measured(rows: pd.DataFrame, measures: Iterable[Measure]) -> pd.DataFrame:
 
 
 def draw_lines(facet, table: pd.DataFrame, measure: Measure, looks: Mapping[tuple, Mapping[str, Any]]) -> None:
-    """Draw a measure against the generation: a line per series (dataset, recipe, policy, sampler) of ``looks``."""
+    """Draw a measure against the generation: a line per series (dataset, recipe, policy, sampler) of ``looks``.
+
+    Bands of shares are cut at 0 and 1, where no mean can lie beyond; the table keeps the intervals as computed.
+    """
     here = table[table["measure"] == measure.title]
+    if measure.share:
+        here = here.assign(low=here["low"].clip(0, 1), high=here["high"].clip(0, 1))
     for key, curve in here.groupby(SERIES, sort=False):
         if key in looks:
             line(facet, curve, "generation", **looks[key])
     facet.set_title(measure.title, loc="left", fontsize=9)
     facet.set_title(measure.bad, loc="right", fontsize=7.5, color="0.35")
+
+
+def inside(facet, measure: Measure) -> None:
+    """End the y axis of a share inside of 0 and 1, with whole markers on its edges; draw first."""
+    if measure.share:
+        low, high = facet.get_ylim()
+        facet.set_ylim(max(low, 0), min(high, 1))
+        for drawn in facet.lines:
+            drawn.set_clip_on(False)
+
+
+def cut_statement(table: pd.DataFrame, measures: Iterable[Measure]) -> str:
+    """Say that bands of shares are cut, where one of them is; starts with a space."""
+    here = table[table["measure"].isin([m.title for m in measures if m.share])]
+    beyond = ((here["low"] < 0) | (here["high"] > 1)).any()
+    return " Bands of shares are drawn inside 0 and 1; the csv has them as computed." if beyond else ""
 
 
 def model(rows: pd.DataFrame) -> str:
@@ -158,7 +184,7 @@ def kept_name(share: float) -> str:
 
 
 def start_statement(rows: pd.DataFrame) -> str:
-    """Say from which weights generation 1 and later ones start, and how long they train.
+    """Say from which weights generation 1 and later ones start, how long they train, and in what seeds differ.
 
     Raises:
         DataError: rows without plans or settings.
@@ -178,8 +204,46 @@ def start_statement(rows: pd.DataFrame) -> str:
     inits = sorted({plan.rpartition(", ")[2] for plan in plans})
     later = f", every later one from {' or '.join(begins[init] for init in inits)}" if inits else ""
     epochs = sorted({entry["epochs"] for entry in recipes.values() if entry.get("epochs")})
-    passes = f"; {' or '.join(f'{e:g}' for e in epochs)} epochs each" if epochs else ""
-    return f"{first}{later}{passes}."
+    passes = f"; {' or '.join(f'{e:g}' for e in epochs)} epochs each{kept_pass(rows)}" if epochs else ""
+    return f"{first}{later}{passes}.{seeds_differ(rows)}"
+
+
+def kept_pass(rows: pd.DataFrame) -> str:
+    """Say which pass of a fit is kept, where the rows hold it (``fit_kept_pass``); starts with a comma."""
+    found = rows[rows["fit_kept_pass"].notna()] if "fit_kept_pass" in rows else rows.iloc[:0]
+    if found.empty:
+        return ""
+    later = found["generation"] > 1
+    means = [("generation 1", found[~later]), ("later", found[later])]
+    said = ", ".join(f"{name}: {part['fit_kept_pass'].mean():.1f}" for name, part in means if len(part))
+    some = "" if len(found) == len(rows) else " in part of the runs"
+    return f", of which the pass best on real validation data is kept{some} ({said} on average)"
+
+
+def seeds_differ(rows: pd.DataFrame) -> str:
+    """Say what a seed varies, as far as the settings tell; nothing of one seed. Starts with a space."""
+    if rows["seed"].nunique() < 2:
+        return ""
+    recipes = [settings(rows, "recipe", name) for name in rows["recipe"].unique()]
+    samplers = [settings(rows, "sampler", name) for name in rows["sampler"].unique()]
+    drawn = [entry.get("kind", "sample") == "sample" for entry in samplers]
+    same = ["data"] + ["weights to start from"] * all(entry.get("start") for entry in recipes)
+    varied = ["the order of the training blocks"]
+    varied += ["the weights to start from"] * (len(same) == 1)
+    varied += ["dropout"] * any(entry.get("dropout") for entry in recipes)
+    varied += ["which real blocks are kept"] * bool(rows["plan"].astype(str).str.contains("redrawn").any())
+    varied += ["the draws of the sampler" + (", where it draws" if not all(drawn) else "")] * any(drawn)
+    listed = " and ".join([", ".join(varied[:-1]), varied[-1]] if len(varied) > 1 else [f"{varied[0]} alone"])
+    return f" Seeds differ in {listed}: the {' and the '.join(same)} are the same."
+
+
+def unmarked(rows: pd.DataFrame) -> bool:
+    """Return whether the rows hold the loss of all tokens but the mark that begins each line.
+
+    Real blocks hold that mark then, but a continuation never does: it is the end token.
+    """
+    column = "unmarked_cross_entropy"
+    return column in rows and bool(np.isfinite(rows[column].astype(float)).all())
 
 
 def decoding(entry: Mapping[str, Any]) -> str:

@@ -24,6 +24,7 @@ from collapse.finetuned import (
     runs,
     sampler_statement,
     start_statement,
+    unmarked,
 )
 from collapse.plotting import (
     GENERATION,
@@ -43,7 +44,10 @@ REAL = 0  # the generation of real items in the details
 GREY, COLOUR = "0.55", "#C1440E"
 MEDIAN, TAIL = "sample_first_perplexity_median", "sample_first_perplexity_tail"
 UNDER = "perplexity of a block under model 1"
+MARK = "without the mark that begins each line"
+UNMARKED = "test perplexity, unmarked"
 HEIGHT = 1.9  # of the highest ridge, in distances between ridges
+SHOWN = 0.995  # quantile of all blocks: the axis ends half above it, or single blocks would squeeze all others
 
 
 @dataclass(frozen=True)
@@ -98,12 +102,15 @@ def blocks(inputs: Inputs, rows: pd.DataFrame) -> pd.DataFrame:
 def binned(found: pd.DataFrame, bins: int) -> pd.DataFrame:
     """Return the share of blocks in each of ``bins`` bins, equal on the logarithmic axis, by generation; seeds pooled.
 
-    The bins span all blocks of all generations, so that the shares of each generation sum to 1.
+    The bins span all blocks of all generations, so that the shares of each generation sum to 1. The last one takes all
+    that lie above half more than the quantile `SHOWN` of all blocks, and is as wide as the others where it is drawn.
     """
     if bins < 2:
         raise DataError(f"a histogram needs 2 bins or more, got {bins}")
-    low, high = found["perplexity"].min(), found["perplexity"].max()
-    edges = np.geomspace(low / 1.001, high * 1.001, bins + 1)
+    values = found["perplexity"]
+    low, top = values.min() / 1.001, values.max() * 1.001
+    edges = np.geomspace(low, min(top, 1.5 * values.quantile(SHOWN)), bins + 1)
+    edges[-1] = top
     parts = []
     for generation, here in found.groupby("generation"):
         share = np.histogram(here["perplexity"], edges)[0] / len(here)
@@ -118,7 +125,8 @@ def measured(inputs: Inputs, rows: pd.DataFrame, metric: str, bins: int, shown: 
     ridges = binned(found, bins)
     marks = found.groupby("generation")["perplexity"].quantile([0.5, 0.999]).unstack().reset_index()
     marks.columns = ["generation", "median", "p99.9"]
-    levels = found[found["generation"] == REAL].groupby("seed")["perplexity"].median()
+    real = found[found["generation"] == REAL].groupby("seed")["perplexity"]
+    levels = {"median": real.median().mean(), "tail": real.agg(beyond).mean()}
     parts = [
         ridges[ridges["generation"].isin(shown)].assign(panel="histogram"),
         ridges.assign(panel="ridges"),
@@ -127,9 +135,27 @@ def measured(inputs: Inputs, rows: pd.DataFrame, metric: str, bins: int, shown: 
     for panel, column in {"test perplexity": metric, "median": MEDIAN, "tail": TAIL}.items():
         mean = over_generations(rows, ["policy"], column).rename(columns={"mean": "value"})
         parts += [runs(rows, column).assign(panel=panel), mean.assign(panel=panel).drop(columns="policy")]
-    parts.append(pd.DataFrame({"panel": ["median"], "generation": [REAL], "value": [levels.mean()]}))
+    parts += [pd.DataFrame({"panel": [panel], "generation": [REAL], "value": [v]}) for panel, v in levels.items()]
+    if unmarked(rows):
+        here = rows.assign(value=np.exp(rows["unmarked_cross_entropy"].astype(float)))
+        mean = over_generations(here, ["policy"], "value").rename(columns={"mean": "value"})
+        parts.append(mean.assign(panel=UNMARKED).drop(columns="policy"))
     columns = ["panel", "generation", "seed", "mark", "bin_low", "bin_high", "value", "low", "high", "n"]
     return pd.concat(parts, ignore_index=True).reindex(columns=columns)
+
+
+def beyond(real: pd.Series) -> float:
+    """Return the share of real blocks above their own 99.9th percentile, the next one of their values.
+
+    Of up to 1000 blocks that is the largest, and the share 0.
+    """
+    return float((real > np.quantile(real, 0.999, method="higher")).mean())
+
+
+def _edges(bars: pd.DataFrame) -> np.ndarray:
+    """Return the edges of bins as drawn: the last one, which takes the rest, as wide as the others."""
+    low = bars["bin_low"].to_numpy()
+    return np.append(low, low[-1] ** 2 / low[-2])
 
 
 def _name(generation: int) -> str:
@@ -137,7 +163,7 @@ def _name(generation: int) -> str:
 
 
 def _steps(facet, bars: pd.DataFrame, colour, base: float = 0, scale: float = 1, **look) -> None:
-    edges = np.append(bars["bin_low"], bars["bin_high"].iloc[-1])
+    edges = _edges(bars)
     top = base + scale * bars["value"]
     facet.stairs(top, edges, baseline=base, fill=True, color=colour, linewidth=0, **look)
     facet.stairs(top, edges, baseline=None, color=colour, linewidth=1.3, zorder=look.get("zorder", 1))
@@ -155,6 +181,7 @@ def _ridges(facet, table: pd.DataFrame, colours: dict) -> None:
     bars, marks = table[table["mark"].isna()], table[table["mark"].notna()]
     scale = HEIGHT / bars["value"].max()
     generations = list(bars["generation"].unique())
+    end = _edges(bars[bars["generation"] == REAL])[-1]
     for place, generation in enumerate(generations):
         here = bars[bars["generation"] == generation]
         colour = colours[generation]
@@ -162,19 +189,24 @@ def _ridges(facet, table: pd.DataFrame, colours: dict) -> None:
         _steps(facet, here, colour, -place, scale, alpha=0.45, zorder=2 * place + 3)
         at = marks[marks["generation"] == generation].set_index("mark")["value"]
         facet.vlines(at["median"], -place, 0.35 - place, color="black", linewidth=1.6, zorder=99)
-        facet.plot(at["p99.9"], -place, "D", color="black", markersize=3.2, zorder=99)
+        look = {"color": "black", "zorder": 99, "clip_on": False}
+        if at["p99.9"] <= end:
+            facet.plot(at["p99.9"], -place, "D", markersize=3.2, **look)
+        else:
+            facet.plot(end, -place, ">", markersize=6, **look)
     facet.set_yticks([-i for i in range(len(generations))], [_name(g) for g in generations])
     facet.set_ylim(-len(generations) + 0.7, HEIGHT + 0.1)
     facet.grid(visible=False, axis="y")
     facet.set_xlabel(UNDER)
 
 
-def _runs(facet, table: pd.DataFrame) -> None:
-    """Draw each run thinly, and the mean with its interval."""
+def _runs(facet, table: pd.DataFrame, ends: tuple[float, float] = (-np.inf, np.inf)) -> None:
+    """Draw each run thinly, and the mean with its interval, of which what lies inside of ``ends`` is shown."""
     each, mean = table[table["seed"].notna()], table[table["seed"].isna() & (table["generation"] != REAL)]
     for _, run in each.groupby("seed"):
         facet.plot(run["generation"], run["value"], color=COLOUR, linewidth=0.8, alpha=0.55, zorder=2)
-    bars = (mean["value"] - mean["low"]).fillna(0)
+    low, high = mean["low"].clip(*ends), mean["high"].clip(*ends)
+    bars = [(mean["value"] - low).fillna(0), (high - mean["value"]).fillna(0)]
     look = {"marker": "s", "markersize": 4, "linewidth": 1.8, "capsize": 2.5, "elinewidth": 1.1, "zorder": 3}
     facet.errorbar(mean["generation"], mean["value"], bars, color=COLOUR, **look)
 
@@ -234,14 +266,20 @@ def draw(inputs: Inputs, known: Published, recipe=None, policy=None, generations
     _ridges(ridges, of["ridges"], of_all)
     log_x(histogram)
     for facet, panel in ((test, "test perplexity"), (median, "median"), (tail, "tail")):
-        _runs(facet, of[panel])
+        _runs(facet, of[panel], (0, 1) if panel == "tail" else (-np.inf, np.inf))
         integer_ticks(facet, last)
-    level = of["median"].loc[of["median"]["generation"] == REAL, "value"].iloc[0]
-    for facet, real in ((median, level), (tail, 0.001)):
-        facet.axhline(real, color=GREY, linestyle="--", linewidth=1.2, zorder=1)
+    real = {p: of[p].loc[of[p]["generation"] == REAL, "value"].iloc[0] for p in ("median", "tail")}
+    for facet, panel in ((median, "median"), (tail, "tail")):
+        facet.axhline(real[panel], color=GREY, linestyle="--", linewidth=1.2, zorder=2.6, clip_on=False)
+    if UNMARKED in of:
+        at = of[UNMARKED]
+        test.plot(at["generation"], at["value"], "--", color=COLOUR, linewidth=1, label=MARK)
+        test.legend(loc="best", fontsize=8)
     test.set(ylabel="perplexity of model n\non real test data", title="test perplexity")
     median.set_ylabel("median block\nperplexity")
-    tail.set(ylabel="blocks beyond\nreal 99.9 %", xlabel=GENERATION, ylim=(0, None))
+    above = "all real ones" if real["tail"] == 0 else "real 99.9 %"
+    tail.set(ylabel=f"blocks beyond\n{above}", xlabel=GENERATION, ylim=(0, None))
+    tail.set_ylim(0, min(tail.get_ylim()[1], 1))
     histogram.set_title("generated blocks under model 1")
     beside = ""
     if inputs.scale == "paper":
@@ -259,14 +297,30 @@ def _caption(inputs: Inputs, known: Published, rows, table, metric: str, beside:
     pooled = table.loc[(table["panel"] == "ridges") & table["mark"].isna() & (table["generation"] > REAL), "n"]
     low, high = int(pooled.min()), int(pooled.max())
     each = f"{low:,}" if low == high else f"{low:,} to {high:,}"
-    interval = "; bars: 95 % t interval of the mean" if seeds > 1 else "; one run, so no bars"
+    interval = "; bars: 95 % t interval of the mean, of shares inside 0 and 1" if seeds > 1 else "; one run, so no bars"
+    bars = table[(table["panel"] == "ridges") & table["mark"].isna()]
+    edge = bars["bin_low"].max()
+    rest, limit = "", _edges(bars[bars["generation"] == REAL])[-1]
+    if bars["bin_high"].max() > limit * 1.01:
+        last = bars[bars["bin_low"] == edge]
+        count = round((last["value"] * last["n"]).sum())
+        rest = (
+            f"; the last bin holds all blocks above {edge:.3g} ({count:,} in all, up to {bars['bin_high'].max():,.0f})"
+        )
+    marks = table.loc[(table["panel"] == "ridges") & (table["mark"] == "p99.9"), "value"]
+    arrow = ", or an arrow where it lies beyond the axis" if (marks > limit).any() else ""
+    real = table[(table["panel"] == "tail") & (table["generation"] == REAL)]["value"].iloc[0]
+    blocks = int(bars.loc[bars["generation"] == REAL, "n"].iloc[0]) // seeds
+    level = f"the largest of the {blocks:,} real blocks" if real == 0 else "the 99.9th percentile of real blocks"
+    dashed = f" Dashed: {MARK}, which no model generates." if UNMARKED in set(table["panel"]) else ""
     return (
         f"{model(rows)}, {kept_name(kept(rows))}, after figure {known.figure} of {PAPER} ({known.says}). "
         f"{start_statement(rows)} {sampler_statement(rows)} Left: perplexity of each block that model n generated, "
         f"under model 1 of the same run: {each} blocks of each generation, {seeds} run{'s' * (seeds > 1)} pooled, bins "
-        "of equal width on the logarithmic axis; grey: the real training blocks, which model 1 has seen. Ridges: "
-        "every generation, to one scale of probability; tick: median, diamond: 99.9th percentile. Right: thin lines "
-        f"are runs (n = {seeds}), thick the mean{interval}. Test perplexity: {AVERAGES[metric]}. Below it: the median "
-        "of the blocks' perplexities, and the share of blocks above the 99.9th percentile of real ones; dashed: real "
-        f"blocks. {COUNTED}{beside} {data_statement(inputs)}"
+        f"of equal width on the logarithmic axis{rest}; grey: the real training blocks, which model 1 has seen. "
+        f"Ridges: every generation, to one scale of probability; tick: median, diamond: 99.9th percentile{arrow}. "
+        f"Right: thin lines are runs (n = {seeds}), thick the mean{interval}. Test perplexity: {AVERAGES[metric]}."
+        f"{dashed} Below it: the median of the blocks' perplexities, and the share of blocks above {level}, those that "
+        "model 1 itself was fitted on, under model 1; dashed: real blocks, by the same measures. "
+        f"{COUNTED}{beside} {data_statement(inputs)}"
     )

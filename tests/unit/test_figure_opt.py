@@ -48,6 +48,18 @@ def test_figure_1a_is_a_chain_of_its_own_draws():
         assert fact in caption
 
 
+def test_figure_1a_says_how_the_most_probable_state_fares():
+    module = script("figure_1a")
+    assert "underestimated on the left (0.17, really 0.32)" in module.draw(Inputs("laptop")).caption
+    law = module.law()
+    high, low = np.eye(module.STATES)[0], np.eye(module.STATES)[1]
+    said = module.first_statement(high, low, seed=3)
+    assert f"overestimated on the left (1.00, really {law[0]:.2f}) and underestimated on the right (0.00" in said
+    assert "not a chosen one" not in said
+    ends = np.mean([module.chain(8, module.ITEMS, seed)[-1] for seed in range(400)], axis=0) / module.ITEMS
+    assert ends == pytest.approx(law, abs=0.04)  # what the caption says of many chains
+
+
 def test_the_nearest_geometric_law_has_the_mean_and_is_its_own_nearest():
     module = script("figure_1a")
     fitted, state = module.geometric(module.law()), np.arange(module.STATES)
@@ -76,9 +88,10 @@ def test_histograms_hold_every_block_and_what_is_drawn_of_them():
     assert list(bars[bars["panel"] == "histogram"]["generation"].unique()) == [0, 1, 2, 3, 4, 6]
     assert list(bars[bars["panel"] == "ridges"]["generation"].unique()) == list(range(7))
     assert set(bars["n"]) == {3 * N}
-    one = bars[(bars["panel"] == "histogram") & (bars["generation"] == 4)].iloc[5]
     here = blocks[blocks["generation"] == 4]["perplexity"]
-    assert one["value"] == pytest.approx(((here >= one["bin_low"]) & (here < one["bin_high"])).mean())
+    for place in (5, -1):
+        one = bars[(bars["panel"] == "histogram") & (bars["generation"] == 4)].iloc[place]
+        assert one["value"] == pytest.approx(((here >= one["bin_low"]) & (here < one["bin_high"])).mean())
     marks = table[table["mark"].notna()].set_index(["generation", "mark"])["value"]
     assert marks[4, "median"] == pytest.approx(here.median())
     assert marks[0, "p99.9"] == pytest.approx(blocks[blocks["generation"] == 0]["perplexity"].quantile(0.999))
@@ -121,6 +134,66 @@ def test_median_and_tail_are_those_of_the_rows_beside_the_level_of_real_blocks()
     real = table[(table["panel"] == "median") & (table["generation"] == 0)]["value"].item()
     of_seeds = given.details[given.details["generation"] == 0].groupby("seed")["perplexity"].median()
     assert real == pytest.approx(of_seeds.mean())
+
+
+def test_a_block_far_off_stretches_no_bins():
+    given = inputs()
+    found = given.details
+    far = found.assign(perplexity=found["perplexity"].clip(upper=30))
+    far.loc[far["generation"] == 5, "perplexity"] = far["perplexity"].where(far.index % 100 > 0, 1e5)
+    drawing = script("figure_1b").draw(inputs(details=far))
+    bars = drawing.table[(drawing.table["panel"] == "ridges") & drawing.table["mark"].isna()]
+    last = bars.groupby("generation").tail(1).set_index("generation")
+    assert last.loc[5, "value"] == pytest.approx(0.01)
+    assert last["bin_high"].max() > 1e5
+    assert bars.groupby("generation")["value"].sum().to_numpy() == pytest.approx(1)
+    assert drawing.figure.axes[0].get_xlim()[1] < 100
+    arrows = [line.get_ydata()[0] for line in drawing.figure.axes[1].lines if line.get_marker() == ">"]
+    assert arrows == [-5]
+    marks = drawing.table[drawing.table["mark"] == "p99.9"].set_index("generation")["value"]
+    assert marks[5] == 1e5  # the csv keeps what the picture cuts
+    assert "(6 in all, up to 100,100)" in drawing.caption
+    assert "an arrow" in drawing.caption
+    near = script("figure_1b").draw(inputs(details=found.assign(perplexity=found["perplexity"].clip(upper=30)))).caption
+    assert "the last bin holds" not in near
+    assert "an arrow" not in near
+
+
+@pytest.mark.parametrize(("count", "share"), [(400, 0), (1000, 0), (2000, 1 / 2000)])
+def test_the_share_beyond_real_blocks_is_that_of_real_blocks_themselves(count, share):
+    rows = tuned([A])
+    drawing = script("figure_1b").draw(Inputs("laptop", rows, details=details(rows, count)))
+    table = drawing.table
+    level = table[(table["panel"] == "tail") & (table["generation"] == 0)]["value"].item()
+    assert level == pytest.approx(share)
+    tail = drawing.figure.axes[4]
+    assert any(np.allclose(line.get_ydata(), share) and line.get_linestyle() == "--" for line in tail.lines)
+    assert min(tail.get_ylim()) >= 0
+    assert max(tail.get_ylim()) <= 1
+    at_most = f"above the largest of the {count:,} real blocks"
+    assert (at_most in drawing.caption) == (share == 0)
+    assert ("99.9th percentile of real blocks" in drawing.caption) == (share > 0)
+    assert "those that model 1 itself was fitted on" in drawing.caption
+
+
+def test_perplexity_without_the_mark_stands_beside_where_there_is_one():
+    given = inputs()
+    without = np.log(given.rows["perplexity"]) - 0.5
+    rows = given.rows.assign(unmarked_cross_entropy=without)
+    drawing = script("figure_1b").draw(Inputs("laptop", rows, details=given.details))
+    found = drawing.table[drawing.table["panel"] == histograms.UNMARKED].set_index("generation")["value"]
+    means = np.exp(without).groupby(given.rows["generation"]).mean()
+    assert found.to_dict() == pytest.approx(means.to_dict())
+    test = drawing.figure.axes[2]
+    assert any(
+        np.allclose(line.get_ydata().astype(float), means) for line in test.lines if line.get_linestyle() == "--"
+    )
+    assert test.get_legend().texts[0].get_text() == "without the mark that begins each line"
+    assert "without the mark" in drawing.caption
+    for rows in (given.rows, given.rows.assign(unmarked_cross_entropy=np.nan)):
+        bare = script("figure_1b").draw(Inputs("laptop", rows, details=given.details))
+        assert "without the mark" not in bare.caption
+        assert bare.figure.axes[2].get_legend() is None
 
 
 def test_captions_of_histograms_say_how_they_were_made():

@@ -112,6 +112,51 @@ def test_settings_are_ratios_to_generation_1_of_the_same_run():
     ]  # fmt: skip
 
 
+def last_weights(**more):
+    """Return rows of fits whose last weights are kept, beside `four`, whose kept pass is known."""
+    out = tuned([A, (B[0], A[1])], generations=3, **more)
+    entries = out["settings"].str.replace('"family": "opt"', '"family": "opt", "keep": "last"')
+    return out.assign(
+        recipe=out["recipe"] + "_last", settings=entries, perplexity=out["perplexity"] * out["generation"]
+    )
+
+
+def test_settings_show_last_weights_beside_where_they_were_run():
+    draw, main = script("figure_settings").draw, tuned(FOUR)
+    main["fit_kept_pass"] = np.where(main["generation"] == 1, 2.5, 1.0) + (main["seed"] - 1) * 0.2
+    extra = last_weights()
+    drawing = draw(given(main, extra))
+    table = drawing.table
+    last = table[table["panel"] == "last weights"]
+    assert last.groupby("epochs")["generation"].max().to_dict() == {5: 3, 10: 3}
+    here = extra[extra["recipe"] == f"{B[0]}_last"].pivot(index="seed", columns="generation", values="perplexity")
+    cell = last[(last["epochs"] == 10) & (last["generation"] == 3)]["mean"].item()
+    assert cell == pytest.approx((here[3] / here[1]).mean())
+    middle = drawing.figure.axes[1]
+    assert curves(last, ["epochs"]) <= lines(middle)
+    assert "no selection on real data" in middle.get_title()
+    assert middle.get_legend().texts[0].get_text() == "5 epochs, no real data kept"
+    assert last["fit_kept_pass"].isna().all()
+    ratio = table[table["panel"] == "ratio"].set_index(["epochs", "kept", "generation"])
+    assert ratio.loc[(5, 0, 1), "fit_kept_pass"] == pytest.approx(2.5)
+    assert ratio.loc[(10, 0.1, 4), "fit_kept_pass"] == pytest.approx(1)
+    assert "best on real validation data is kept (generation 1: 2.5, later: 1.0 on average)" in drawing.caption
+    assert "Middle: 5 or 10 epochs" in drawing.caption
+    bare = draw(given(main))
+    assert len(bare.figure.axes) == 2
+    assert "Middle" not in bare.caption
+    same = ["panel", "generation", "mean", "low", "high"]
+    without = table[table["panel"] != "last weights"][same].reset_index(drop=True)
+    pd.testing.assert_frame_equal(bare.table[same].reset_index(drop=True), without)
+
+
+def test_settings_whose_recipes_all_keep_the_last_weights_are_the_figure():
+    rows = tuned(FOUR)
+    rows["settings"] = rows["settings"].str.replace('"family": "opt"', '"family": "opt", "keep": "last"')
+    drawing = script("figure_settings").draw(given(rows))
+    assert set(drawing.table["panel"]) == {"ratio", "changes"}
+
+
 def test_changes_are_paired_by_seed_and_add_up():
     whole = four()
     table = script("figure_settings").draw(whole).table
@@ -212,7 +257,35 @@ def test_decoders_need_something_to_compare_with():
         draw(given(tuned([A])))
 
 
+def test_temperature_1_is_the_model_itself_but_for_a_mark_that_is_never_drawn():
+    whole = decoders()
+    says = "drawn from the model itself, but for the mark"
+    assert says not in script("figure_decoders").draw(whole).caption
+    marked = whole.rows.assign(unmarked_cross_entropy=3.0)
+    assert says in script("figure_decoders").draw(given(marked)).caption
+
+
 # ------------------------------------------------------------------------------------------------- extinction and debt
+
+
+@pytest.mark.parametrize("name", ["figure_debt", "figure_decoders", "figure_repetition"])
+def test_shares_are_drawn_inside_0_and_1_and_kept_as_computed(name):
+    rows = INPUTS[name]().rows
+    shares = ["sample_valid", "sample_tail_coverage", "sample_vocabulary_coverage", "sample_repetition"]
+    for column in shares:  # one seed far below the others: intervals reach beyond both ends
+        rows[column] = np.where(rows["seed"] == 0, 0.05, 0.95)
+    drawing = script(name).draw(given(rows))
+    here = drawing.table[drawing.table["measure"].isin(["valid", "tail coverage", "vocabulary coverage", "rep-4"])]
+    assert (here["low"] < 0).all()
+    assert (here["high"] > 1).all()
+    facets = [f for f in drawing.figure.axes if f.get_title(loc="left") in set(here["measure"])]
+    assert facets
+    for facet in facets:
+        bands = np.concatenate([band.get_paths()[0].vertices[:, 1] for band in facet.collections])
+        assert (bands.min(), bands.max()) == (0, 1)
+        assert facet.get_ylim() == (0, 1)
+    assert "Bands of shares are drawn inside 0 and 1" in drawing.caption
+    assert "Bands of shares" not in script(name).draw(given(rows[rows["seed"] == 0])).caption
 
 
 def test_extinction_starts_with_all_types_and_holds_each_decile():
@@ -230,6 +303,7 @@ def test_extinction_starts_with_all_types_and_holds_each_decile():
     assert titles[0] == "5 epochs, no real data kept\nbeam 5"
     assert len(titles) == 7
     assert drawing.figure.legends[0].texts[0].get_text() == "rarest tenth"
+    assert {len(facet.collections) for facet in drawing.figure.axes} == {1}  # the band of the rarest tenth
     assert "may come back" in drawing.caption
 
 

@@ -1,5 +1,6 @@
 """One prompt continued, and what figures of fine-tuned language models share: names, looks, captions."""
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
@@ -7,7 +8,7 @@ from scipy import stats
 
 from collapse import plotting
 from collapse.errors import DataError
-from collapse.finetuned import decoding, log_x, series_looks, series_names, start_statement
+from collapse.finetuned import decoding, log_x, seeds_differ, series_looks, series_names, start_statement
 from collapse.looks import SAMPLERS, look, sampler_look
 from collapse.plotting import Inputs
 from collapse.typeset import cut, wrap
@@ -142,6 +143,33 @@ def test_the_start_is_said_as_the_plans_record_it():
     assert start_statement(rows[~later]).startswith("Generation 1 is fine-tuned from pre-trained weights (opt_xs); 5")
     with pytest.raises(DataError, match="`plan`"):
         start_statement(rows.drop(columns="plan"))
+
+
+def test_the_kept_pass_is_said_where_rows_hold_it():
+    rows = tuned([A])
+    assert "is kept" not in start_statement(rows)
+    passes = rows.assign(fit_kept_pass=np.where(rows["generation"] == 1, 2.34, 1.0))
+    says = "5 epochs each, of which the pass best on real validation data is kept"
+    assert f"{says} (generation 1: 2.3, later: 1.0 on average)." in start_statement(passes)
+    assert f"{says} (generation 1: 2.3 on average)." in start_statement(passes[passes["generation"] == 1])
+    some = passes.assign(fit_kept_pass=passes["fit_kept_pass"].where(passes["seed"] > 0))
+    assert f"{says} in part of the runs (" in start_statement(some)
+
+
+def test_what_seeds_vary_is_read_from_the_settings():
+    rows = tuned([A])
+    same = "the data and the weights to start from are the same."
+    assert seeds_differ(rows) == f" Seeds differ in the order of the training blocks alone: {same}"
+    assert seeds_differ(rows) in start_statement(rows)
+    assert seeds_differ(rows[rows["seed"] == 0]) == ""
+    dropped = rows.assign(settings=rows["settings"].str.replace('"family": "opt"', '"family": "opt", "dropout": 0.1'))
+    assert "the training blocks and dropout:" in seeds_differ(dropped)
+    assert "blocks and the draws of the sampler:" in seeds_differ(tuned([A], ["temp1.0_next"]))
+    assert "draws of the sampler, where it draws:" in seeds_differ(tuned([A], ["beam5", "temp1.0_next"]))
+    redrawn = tuned([B]).assign(plan="real 20 redrawn + synthetic(1) 180 first")
+    assert "and which real blocks are kept:" in seeds_differ(redrawn)
+    fresh = rows.assign(settings=rows["settings"].str.replace('"start": "opt_xs"', '"x": 1'))
+    assert "blocks and the weights to start from: the data are the same" in seeds_differ(fresh)
 
 
 def test_a_logarithmic_x_axis_has_plain_ticks():
