@@ -5,7 +5,7 @@ that two draws differ, halves again and again under replace and is kept under ac
 end one state is left, state i in a share p_0(i) of all chains.
 """
 
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -30,6 +30,7 @@ from collapse.plotting import (
 )
 from collapse.quantiles import DASHED, with_size
 from collapse.theory import discrete
+from collapse.theory.oracles import law
 
 THEORY = {
     "replace": discrete.replace,
@@ -39,17 +40,9 @@ THEORY = {
     "real_fraction_10": discrete.real_fraction,
     "fresh_real_50": discrete.fresh_real,
 }
+NEAR = 0.03
+"""Heterozygosities that end so near the highest one are shown once more, on a larger scale."""
 SMALL = {"markersize": 0, "linewidth": 1.8}
-
-
-def law(entry: Mapping[str, Any], rows: pd.DataFrame) -> Config:
-    """Return the settings of a data set. Raises DataError where the rows are not of it."""
-    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items() if k not in ("kind", "T")}
-    config = Config(**settings, T=int(only(rows, "N")))
-    true = 1 - (config.probabilities**2).sum()
-    if not np.allclose(rows["heterozygosity"], rows["heterozygosity_ratio"] * true, rtol=1e-9, atol=1e-12):
-        raise DataError("rows of figure_discrete are of another law than its options say: give it its data set's entry")
-    return config
 
 
 def diversity(rows: pd.DataFrame, policies) -> pd.DataFrame:
@@ -89,6 +82,20 @@ def absorption(rows: pd.DataFrame, config: Config) -> tuple[pd.DataFrame, pd.Dat
     return time, pd.DataFrame({**ends, "low": config.probabilities - half, "high": config.probabilities + half})
 
 
+def zoom(axes, found: pd.DataFrame, policies) -> None:
+    """Draw the curves that end next to the highest one again, in an inset of their own scale; nothing for one alone."""
+    last = found.sort_values("generation").groupby("policy")["mean"].last()
+    near = [policy for policy in policies if last[policy] > last.max() - NEAR]
+    if len(near) < 2:
+        return
+    inset = axes.inset_axes((0.5, 0.5, 0.47, 0.34))
+    for policy in near:
+        curve = pick(found, policy=policy)
+        inset.plot(curve["generation"], curve["mean"], color=look(policy)[1], linewidth=1)
+        inset.plot(curve["generation"], curve["theory"], **{**DASHED, "linewidth": 0.6})
+    inset.tick_params(labelsize=7, labelbottom=False)
+
+
 def draw(inputs: Inputs, tail: dict[str, Any], few: dict[str, Any], policies=None) -> Drawing:
     """Draw heterozygosity, survival of rare states, absorption and where it ends.
 
@@ -102,18 +109,22 @@ def draw(inputs: Inputs, tail: dict[str, Any], few: dict[str, Any], policies=Non
     rows, parts = with_size(inputs.rows), {}
     ((tail_name, tail_entry),), ((few_name, few_entry),) = tail.items(), few.items()
     many, short = pick(rows, dataset=tail_name), pick(rows, dataset=few_name)
-    wide, narrow = law(tail_entry, many), law(few_entry, short)
+    wide, narrow = (
+        replace(law(here, entry), T=int(only(here, "N"))) for here, entry in ((many, tail_entry), (short, few_entry))
+    )
     shown = chosen(many, policies)
     parts["diversity"], parts["alive"] = diversity(many, shown), survival(many, wide)
     parts["time"], parts["end"] = absorption(short, narrow)
     figure, axes = plt.subplots(2, 2, figsize=(8.6, 6.6), layout="constrained")
-    for policy in shown:
+    for below, policy in enumerate(shown):  # each is wider than those above it: none hides another
         name, colour, _ = look(policy)
         curve = pick(parts["diversity"], policy=policy)
-        line(axes[0, 0], curve, "generation", name, color=colour, **SMALL)
-        axes[0, 0].plot(curve["generation"], curve["theory"], **DASHED)
+        layer = {"linewidth": 1.3 + 0.6 * below, "zorder": 3 - below / 10}
+        line(axes[0, 0], curve, "generation", name, color=colour, marker="", **layer)
+        axes[0, 0].plot(curve["generation"], curve["theory"], **{**DASHED, "linewidth": 0.8}, zorder=4)
     axes[0, 0].set(xlabel=GENERATION, ylabel="heterozygosity $H_n / H_0$", ylim=(0, 1.05))
     axes[0, 0].legend(loc="lower left")
+    zoom(axes[0, 0], parts["diversity"], shown)
     colours = shades(range(1, DECILES + 1))
     for decile, colour in colours.items():
         curve = pick(parts["alive"], decile=decile)
@@ -136,7 +147,8 @@ def draw(inputs: Inputs, tail: dict[str, Any], few: dict[str, Any], policies=Non
     caption = (
         "The empirical measure of M items over K states, refitted to its own samples: the exact case of Shumailov et "
         f"al., Nature 631 (2024), there without a figure. Top: K = {wide.states}, {_name(wide)}, M = {wide.T}; left, "
-        "the probability that two draws differ, in units of the true law's; right, under Replace, the share of states "
+        "the probability that two draws differ, in units of the true law's, wider lines below narrower ones (inset: "
+        "the highest again, larger and without bands); right, under Replace, the share of states "
         f"alive by tenth of their true probability. Bottom: Replace, K = {narrow.states}, {_name(narrow)}, M = "
         f"{narrow.T}; whiskers: 95 % of what {parts['end']['n'].min()} absorbed chains would give. Solid: mean over "
         f"chains ({parts['diversity']['n'].min()} on top, {parts['time']['n'].min()} at the bottom), bands: 95 % t "

@@ -14,35 +14,25 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from collapse.captions import data_statement, seeds_statement, training_statement
 from collapse.errors import DataError
-from collapse.plotting import (
-    GENERATION,
-    Drawing,
-    Inputs,
-    data_statement,
-    integer_ticks,
-    log_axis,
-    look,
-    model_names,
-    only,
-    over_generations,
-    pick,
-    seeds_statement,
-    settings,
-    style,
-    summary,
-    training_statement,
-    until,
-)
+from collapse.inputs import Inputs, only, over_generations, pick, settings, summary, until
+from collapse.looks import GENERATION, look, model_names
+from collapse.plotting import Drawing, integer_ticks, log_axis, style
 from collapse.policies import Policy, parse, plan
 
 MEASURES = {
-    "excess": ("degradation", "test cross-entropy above the law's\n(nats per token)", None),
-    "sample_valid": ("correctness", "true statements", 1.0),
-    "sample_distinct": ("diversity", "different left-hand sides,\nover those of real data", 1.0),
-    "sample_coverage": ("diversity of the tail", "different rare left-hand sides,\nover those of real data", 1.0),
+    "excess": ("degradation", "test cross-entropy above the law's\n(nats per token)", None, (-np.inf, np.inf)),
+    "sample_valid": ("correctness", "true statements", 1.0, (0, 1)),
+    "sample_distinct": ("diversity", "different left-hand sides,\nover those of real data", 1.0, (0, np.inf)),
+    "sample_coverage": (
+        "diversity of the tail",
+        "different rare left-hand sides,\nover those of real data",
+        1.0,
+        (0, np.inf),
+    ),
 }
-"""Column of the rows -> title, label of the axis, level of real data where it is on the axis."""
+"""Column of the rows -> title, label of the axis, level of real data where it is on the axis, bounds of the measure."""
 
 SOURCES = {
     "real": ("Real left-hand sides (D_1)", "#7B3FA0", "P"),
@@ -50,6 +40,7 @@ SOURCES = {
     "checker": ("Formal checker", "#0072B2", "D"),
 }
 """What helps beside the policy -> label, colour, marker."""
+SHIFT = 0.05  # between arms side by side, in generations
 LEVEL = {"color": "0.35", "linestyle": "--", "linewidth": 1.1, "zorder": 1}
 
 
@@ -183,9 +174,8 @@ def armed(inputs: Inputs, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, t
         looks[label] = (colour, marker)
         for _, run in series.groupby("seed", sort=False):
             run = run.sort_values("generation")
-            drawn = dict(
-                zip(run["generation"], zip(run["sample_valid"], run["sample_formed"], strict=True), strict=True)
-            )
+            shares = zip(run["sample_valid"], run["sample_formed"], strict=True)
+            drawn = dict(zip(run["generation"], shares, strict=True))
             found = [information(policy, int(n), entry["train"], loop, drawn) for n in run["generation"]]
             new, reused = zip(*found, strict=True)
             parts.append(run.assign(arm=label, new=new, reused=reused))
@@ -214,7 +204,7 @@ def tables(rows: pd.DataFrame) -> pd.DataFrame:
 
 def curves(facet, here: pd.DataFrame, looks: Mapping[str, tuple[str, str]]) -> None:
     """Draw a line for each arm with whiskers, side by side: as many bands would hide each other."""
-    for shift, (arm, (colour, marker)) in zip(beside(len(looks), 0.05), looks.items(), strict=True):
+    for shift, (arm, (colour, marker)) in zip(beside(len(looks), SHIFT), looks.items(), strict=True):
         curve = here[here["arm"] == arm].sort_values("generation")
         x = curve["generation"] + shift
         facet.plot(x, curve["mean"], color=colour, marker=marker, markersize=4, linewidth=1.5)
@@ -258,8 +248,9 @@ def draw(inputs: Inputs, last: int | None = None) -> Drawing:
         raise DataError("figure_hybrid needs two generations at least: the first is fitted on real data")
 
     figure, axes = plt.subplots(2, 4, figsize=(13.4, 6.4), layout="constrained")
-    for (above, below), (measure, (title, label, level)) in zip(axes.T, MEASURES.items(), strict=True):
+    for (above, below), (measure, (title, label, level, bounds)) in zip(axes.T, MEASURES.items(), strict=True):
         here = table[table["measure"] == measure]
+        here = here.assign(low=here["low"].clip(*bounds), high=here["high"].clip(*bounds))
         curves(above, here[here["panel"] == "generations"], looks)
         scatter(below, here[here["panel"] == "information"], looks)
         for facet in (above, below):
@@ -285,6 +276,7 @@ def caption(inputs: Inputs, rows: pd.DataFrame, table: pd.DataFrame, recipe: str
     facts = inputs.facts[only(rows, "dataset")]
     whole = facts["statement_entropy"] / log(2)
     seeds = seeds_statement(table).replace("Lines: mean", "Lines and markers: mean").replace("bands", "whiskers")
+    shift = beside(table["arm"].nunique(), SHIFT).max()
     return (
         f"Hybrid data, not in any paper: arithmetic statements such as 1+2*4=9, written by {model_names(rows)[recipe]} "
         "character by character. Degradation: cross-entropy on real test statements. Correctness: share of the "
@@ -297,6 +289,7 @@ def caption(inputs: Inputs, rows: pd.DataFrame, table: pd.DataFrame, recipe: str
         "its left-hand sides as prompts, which anchor and are not new. Real left-hand sides are as diverse as D_1 by "
         "construction, only results are the model's; synthetic ones are those of D_1 once, from then on they are drawn "
         "from the samples before. Linear below 0.1; arms of no new bits stand side by side. Bits do not say what is "
-        f"told: true results and rare left-hand sides cost alike. {seeds} {training_statement(rows)} "
-        f"{data_statement(inputs)}"
+        f"told: true results and rare left-hand sides cost alike. Above, arms stand side by side, up to {shift:.2g} "
+        f"generations off the whole number. {seeds} Whiskers end where a measure does: at 0, shares at 1. "
+        f"{training_statement(rows)} {data_statement(inputs)}"
     )

@@ -15,16 +15,14 @@ from collapse.plotting import (
     chosen,
     data_statement,
     integer_ticks,
-    line,
     log_axis,
     look,
     only,
-    over_generations,
     pick,
-    seeds_statement,
     style,
     until,
 )
+from collapse.quantiles import quartiles
 
 RULES = {"scott": "Scott's rule", "silverman": "Silverman's rule"}
 
@@ -47,8 +45,8 @@ def draw(inputs: Inputs, T: int | None = None, last: int | None = None, policies
     rows = pick(until(inputs.rows, last), policy=policies, **({} if T is None else {"T": T}))
     size, widths, shapes = only(rows, "T"), bandwidths(rows), list(rows["shape"].unique())
     by = ["shape", "bandwidth", "policy"]
-    table = over_generations(rows, by, "excess_nll")
-    table["nll"] = over_generations(rows, by, "nll")["mean"]
+    table = quartiles(rows, by, "excess_nll")
+    table["nll"] = quartiles(rows, by, "nll")["median"]
 
     figure, axes = plt.subplots(
         len(widths), len(shapes), figsize=(1.2 + 2.3 * len(shapes), 0.9 + 1.6 * len(widths)), sharex=True,
@@ -58,7 +56,9 @@ def draw(inputs: Inputs, T: int | None = None, last: int | None = None, policies
         for facet, shape in zip(row, shapes, strict=True):
             here = table[(table["bandwidth"] == width) & (table["shape"] == shape)]
             for policy, curve in here.groupby("policy", sort=False):
-                line(facet, curve, "generation", color=look(policy)[1], marker="", linewidth=1.6)
+                x, colour = curve["generation"], look(policy)[1]
+                facet.fill_between(x, curve["lower"], curve["upper"], color=colour, alpha=0.2, linewidth=0)
+                facet.plot(x, curve["median"], color=colour, linewidth=1.6)
         row[0].set_ylabel(name(width), fontsize=10, fontweight="bold")
     for facet, shape in zip(axes[0], shapes, strict=True):
         facet.set_title(shape)
@@ -69,11 +69,15 @@ def draw(inputs: Inputs, T: int | None = None, last: int | None = None, policies
     figure.supylabel("negative log-likelihood of fresh real points above that of the true density (nats)", fontsize=9)
     handles = [plt.Line2D([], [], color=look(p)[1], label=look(p)[0]) for p in policies]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), fontsize=9)
+    low, high = table["n"].min(), table["n"].max()
+    runs = f"{low}" if low == high else f"{low} to {high}"
     caption = (
         "Kernel density estimates with a Gaussian kernel, fitted again and again, after arXiv 2410.16713: negative "
         "log-likelihood of fresh real points, less that of the true density on the same points, which is known here; "
         f"T = {size} points per generation. Bandwidths h are in units of the "
         "data; Scott's rule is h = N^(-1/6) for N items, and Silverman's is the same in two dimensions, so that both "
-        f"narrow where data accumulate. {seeds_statement(table)} {data_statement(inputs)}"
+        f"narrow where data accumulate. Lines: median over {runs} seeds, bands: quartiles: under replace a few "
+        "chains carry the mean, which the csv has beside them. "
+        f"{data_statement(inputs)}"
     )
     return Drawing(figure, table, caption)

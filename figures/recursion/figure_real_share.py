@@ -21,14 +21,25 @@ LONGEST = 20.0
 
 
 def with_share(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return rows with ``real``, the number of real items in each training set after the first. Raises DataError."""
+    """Return rows with ``real``, the number of real items in each training set after the first, as the rows tell it.
+
+    Raises:
+        DataError: it changes along a chain, or two policies come to the same number for one N.
+    """
     later = rows[rows["generation"] > 1]
     keys = ["policy", "N"]
     if later.empty or (later.groupby(keys)["real_fraction"].nunique() != 1).any():
         raise DataError("the figure needs chains of several generations whose real share does not change")
     share = later.groupby(keys)["real_fraction"].first().rename("share")
     rows = rows.join(share, on=keys)
-    return rows.assign(real=(rows["share"] * rows["N"]).round().astype(int))
+    rows = rows.assign(real=(rows["share"] * rows["N"]).round().astype(int))
+    same = rows[["N", "real", "policy"]].drop_duplicates().groupby(["N", "real"])["policy"].agg(list)
+    if len(twice := same[same.str.len() > 1]):
+        (size, real), names = next(twice.items())
+        raise DataError(
+            f"{' and '.join(names)} come to the same {real} real items of N = {size}: leave all but one out"
+        )
+    return rows
 
 
 def half_lives(rows: pd.DataFrame) -> pd.DataFrame:

@@ -11,8 +11,6 @@ from collapse.plotting import GENERATION, Drawing, Inputs, data_statement, pick,
 from collapse.quantiles import beside_theory, draw_sizes, size_legend, with_size
 from collapse.theory import gaussian
 
-HALF = 0.6744897501960817
-"""Median of |z|, z ~ N(0, 1)."""
 ESTIMATORS = {0: "ddof = 0, as in the code", 1: "ddof = 1, as in theorem 3.1"}
 METRICS = {
     "mean_error": r"$|\mu - \hat\mu_n|$",
@@ -27,7 +25,7 @@ def theory(metric: str, of: dict, last: int) -> np.ndarray:
     """Return the median of a metric: for ``mean_error`` that of a normal law with the exact variance, to n = N."""
     size, ddof = int(of["N"]), int(of["ddof"])
     if metric == "mean_error":
-        normal = HALF * np.sqrt(gaussian.replace(last, size, ddof).drift)
+        normal = gaussian.HALF * np.sqrt(gaussian.replace(last, size, ddof).drift)
         return np.where(np.arange(1, last + 1) <= size, normal, np.nan)
     if metric == "sd_error":
         return gaussian.sd_error_quantile(0.5, last, size, ddof)

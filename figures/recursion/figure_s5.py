@@ -12,8 +12,6 @@ from collapse.plotting import GENERATION, Drawing, Inputs, data_statement, pick,
 from collapse.quantiles import beside_theory, draw_sizes, size_legend, with_size
 from collapse.theory import gaussian
 
-HALF = 0.6744897501960817
-"""Median of |z|, z ~ N(0, 1)."""
 POOLS = {
     "accumulate": ("the whole pool, as in the code", gaussian.accumulate),
     "accumulate_subsample": ("N items of the pool, as in the caption", gaussian.accumulate_subsample),
@@ -28,7 +26,7 @@ def theory(metric: str, of: dict, last: int) -> np.ndarray:
     1/N.
     """
     drift = POOLS[of["policy"]][1](last, int(of["N"]), int(of["ddof"])).drift
-    return HALF * np.sqrt(drift if metric == "mean_error" else drift / 2)
+    return gaussian.HALF * np.sqrt(drift if metric == "mean_error" else drift / 2)
 
 
 def draw(inputs: Inputs, ddof: int = 0) -> Drawing:

@@ -1,7 +1,7 @@
 """Figure S8 of Shumailov et al. (figure 8 of arXiv 2305.17493): images drawn from VAEs by generation.
 
-What to see: each VAE is new and trained on images of the one before alone. They blur, digits turn into one another, and
-in the end all look alike.
+What to see: each VAE is new and trained on images of the one before alone, its decoder's means. They blur, digits turn
+into one another, and in the end all look alike.
 """
 
 import math
@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from collapse.departures import departures_statement
 from collapse.errors import DataError
 from collapse.looks import sampler_look
 from collapse.plotting import Drawing, Inputs, data_statement, look, only, pick, style
@@ -46,7 +47,7 @@ def draw(
     """Draw a grid of ``side`` x ``side`` images per policy and generation; generation 0 are real images.
 
     Args:
-        inputs: with details.
+        inputs: with rows and details.
         generations: which, in order.
         seed: of the chains.
         policies: which; None for those of the details.
@@ -91,6 +92,6 @@ def draw(
         "Images of VAEs by generation, after figure S8 of Shumailov et al. (figure 8 of arXiv 2305.17493), which "
         "counts generations from 0: its original model is n = 1, its generation 5 n = 6. The first "
         f"{side**2} of each, not chosen; {recipe}, sampler: {sampler_look(sampler)[0]}; seed {seed}. Every generation "
-        f"is a new VAE. {data_statement(inputs)}"
+        f"is a new VAE. {departures_statement(inputs.rows, [recipe])} {data_statement(inputs)}"
     )
     return Drawing(figure, pd.concat(parts, ignore_index=True), caption)

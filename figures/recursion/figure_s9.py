@@ -1,13 +1,14 @@
 """Figure S9 of Shumailov et al. (figure 9 of arXiv 2305.17493): density of latents by generation.
 
-What to see: images of each generation are encoded by the first VAE. The density of the means of their latents grows
-narrower and higher: what later models draw covers ever less of what the first one knew.
+What to see: images of each generation, means of its decoder, are encoded by the first VAE. The density of the means of
+their latents grows narrower and higher: what later models draw covers ever less of what the first one knew.
 """
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from collapse.departures import departures_statement
 from collapse.errors import DataError
 from collapse.looks import sampler_look
 from collapse.plotting import Drawing, Inputs, data_statement, look, only, pick, shades, style
@@ -42,7 +43,7 @@ def draw(
     """Draw a facet per policy and a line per generation; real images are black.
 
     Args:
-        inputs: with details.
+        inputs: with rows and details.
         seed: of the chains.
         policies: which; None for those of the details.
         recipe, sampler: which, where the details hold several.
@@ -92,6 +93,7 @@ def draw(
         "Density of the latents of drawn images under the encoder of the first VAE, after figure S9 of Shumailov et "
         "al. (figure 9 of arXiv 2305.17493), which counts generations from 0: its generation 0 is n = 1. Gaussian "
         f"kernel density estimate with Scott's rule over {count}, all dimensions together; {recipe}, sampler: "
-        f"{sampler_look(sampler)[0]}; seed {seed}. Dashed: real images of D_1. {peaks}{data_statement(inputs)}"
+        f"{sampler_look(sampler)[0]}; seed {seed}. Dashed: real images of D_1. {peaks}"
+        f"{departures_statement(inputs.rows, [recipe])} {data_statement(inputs)}"
     )
     return Drawing(figure, pd.concat(parts, ignore_index=True), caption)

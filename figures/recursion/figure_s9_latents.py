@@ -1,13 +1,16 @@
 """Mean and spread of latents by generation, all runs: what figure S9 of Shumailov et al. shows of one.
 
-What to see: the spread falls with every generation, while the mean wanders a little. It falls nearly as fast where
-images are drawn anew at every step: the finite sample is not the main reason.
+What to see: how the spread moves while the mean wanders a little. Where the means of the decoder are the images, as in
+the paper, compare the finite sample (Replace) with images drawn anew at every step (Endless stream): as far as both
+fall alike, the finite sample is not the reason. Where pixels are drawn from the decoder, p(x | z), instead of its
+means, see whether the spread falls at all: if not, it is the means that lose it.
 """
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from collapse.departures import departures_statement
 from collapse.looks import sampler_look
 from collapse.plotting import (
     GENERATION,
@@ -20,6 +23,7 @@ from collapse.plotting import (
     over_generations,
     pick,
     seeds_statement,
+    settings,
     style,
     until,
 )
@@ -47,6 +51,15 @@ def summarised(rows: pd.DataFrame, published: bool) -> pd.DataFrame:
         return table
     means = dict(enumerate(np.mean(list(PUBLISHED.values()), axis=0), 1))
     return table.assign(published=table["generation"].map(means).where(table["metric"] == SD).astype(float))
+
+
+def drawn_pixels(rows: pd.DataFrame) -> str:
+    """Say which columns show images whose pixels were drawn; empty where there are none."""
+    names = [s for s in rows["sampler"].unique() if settings(rows, "sampler", s).get("noise") == "bernoulli"]
+    if not names:
+        return ""
+    titles = ", ".join(sampler_look(name)[0] for name in names)
+    return f"{titles}: the same with pixels drawn from the decoder, p(x | z), instead of its means. "
 
 
 def draw(inputs: Inputs, policies=None, last: int | None = None) -> Drawing:
@@ -96,7 +109,7 @@ def draw(inputs: Inputs, policies=None, last: int | None = None) -> Drawing:
     caption = (
         "Mean and standard deviation, over 100 drawn images and all dimensions, of the latents' posterior means under "
         "the encoder of the first VAE; after figure S9 of Shumailov et al. (figure 9 of arXiv 2305.17493) and the runs "
-        f"of its code. Thin: single runs. {seeds_statement(table)} {beside if published else ''}"
-        f"{data_statement(inputs)}"
+        f"of its code. {drawn_pixels(rows)}Thin: single runs. {seeds_statement(table)} {beside if published else ''}"
+        f"{departures_statement(rows, rows['recipe'].unique())} {data_statement(inputs)}"
     )
     return Drawing(figure, table, caption)

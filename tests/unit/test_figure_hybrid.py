@@ -225,6 +225,21 @@ def test_generations_can_be_cut_and_one_seed_has_no_whiskers(script):
     drawing.figure.draw_without_rendering()
 
 
+def test_whiskers_end_where_a_measure_does(script):
+    rows = fits()
+    wide = {"sample_valid": 0.5 + 0.5 * (rows["seed"] % 2), "sample_coverage": 0.1 * (rows["seed"] % 2)}
+    wide["sample_formed"] = 1.0
+    drawing = drawn(script, rows.assign(**wide))
+    valid = drawing.table[drawing.table["measure"] == "sample_valid"]
+    assert (valid["high"] > 1).any()  # the csv has the intervals as they are
+    for axes in np.array(drawing.figure.axes).reshape(2, 4)[:, [1, 3]].T:
+        for facet, highest in zip(axes, (1, 1), strict=True):
+            ends = np.concatenate([c.get_segments() for c in facet.collections])[..., 1]
+            assert ends.min() >= 0
+            assert ends.max() <= highest or "rare" in facet.get_ylabel()
+    assert f"up to {0.05 * (len(ARMS) - 1) / 2:.2g} generations off" in " ".join(drawing.caption.split())
+
+
 def test_the_caption_says_that_it_is_no_papers_and_how_bits_are_counted(script):
     caption = drawn(script).caption
     for part in (

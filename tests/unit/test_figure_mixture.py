@@ -175,12 +175,14 @@ def test_figure_kde_has_a_panel_per_bandwidth_and_shape():
         for axes, shape in zip(row, ("blobs", "moons"), strict=True):
             here = drawing.table[(drawing.table["bandwidth"] == width) & (drawing.table["shape"] == shape)]
             lines = {tuple(np.round(a.get_ydata(), 9)) for a in axes.lines if a.get_linestyle() == "-"}
-            assert lines == {tuple(np.round(t["mean"], 9)) for _, t in here.groupby("policy")}
+            assert lines == {tuple(np.round(t["median"], 9)) for _, t in here.groupby("policy")}
             assert axes.get_yscale() == "log"
             replaced = here[here["policy"] == "replace"].sort_values("generation")
-            assert replaced["mean"].tolist() == pytest.approx([1, 2, 3, 4])
-    assert (drawing.table["nll"] - drawing.table["mean"]).to_numpy() == pytest.approx(2.5)
+            assert replaced["median"].tolist() == pytest.approx([1, 2, 3, 4])
+            assert replaced["lower"].tolist() == pytest.approx([0.95, 1.9, 2.85, 3.8])
+    assert (drawing.table["nll"] - drawing.table["median"]).to_numpy() == pytest.approx(2.5)
     assert "T = 100 points" in drawing.caption
+    assert "median over 2 seeds, bands: quartiles" in drawing.caption
     alone = script("figure_kde").draw(Inputs("laptop", kernels()), policies=["replace"])
     assert set(alone.table["policy"]) == {"replace"}
     with pytest.raises(DataError, match="shows one T"):

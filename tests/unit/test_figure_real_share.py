@@ -112,6 +112,14 @@ def test_theory_is_drawn_for_each_size_and_ends_where_it_is_long():
     assert f"the {LAST} generations" in drawing.caption
 
 
+def test_two_policies_with_the_same_number_of_real_items_are_refused():
+    table = rows()
+    here = (table["policy"] == "real_fraction_05") & (table["T"] == 20) & (table["generation"] > 1)
+    none = table.assign(real_fraction=table["real_fraction"].mask(here, 0.0))  # a share that rounds to no item
+    with pytest.raises(DataError, match="replace and real_fraction_05 come to the same 0 real items of N = 20"):
+        drawn(none)
+
+
 def test_what_does_not_fit_is_an_error():
     table = rows()
     for wrong in (table[table["generation"] == 1], table.assign(real_fraction=table["generation"] / 100)):

@@ -297,3 +297,14 @@ def test_figure_discrete_draws_no_theory_where_none_is_known():
     assert table.loc["golden_ratio", "theory"].isna().all()
     shown = drawn("figure_discrete", policies=["replace"]).table
     assert set(shown.loc[shown["panel"] == "heterozygosity", "policy"]) == {"replace"}
+
+
+def test_figure_discrete_shows_curves_that_lie_on_each_other_on_a_larger_scale():
+    rows = discretes()
+    assert not drawn("figure_discrete", rows).figure.axes[0].child_axes  # 0.05 apart
+    moved = rows["policy"] == "accumulate"
+    for column in ("heterozygosity", "heterozygosity_ratio"):
+        unit = rows["heterozygosity"] / rows["heterozygosity_ratio"] if column == "heterozygosity" else 1.0
+        rows[column] = rows[column] + 0.04 * moved * unit
+    (inset,) = drawn("figure_discrete", rows).figure.axes[0].child_axes
+    assert len(inset.lines) == 4  # two curves and their theory

@@ -45,7 +45,12 @@ def rows(last=6, mean=1.0, **descent):
         values = {"T": size, "d": 1, "ddof": ddof, "items": size, "kl_divergence": n * (1 + seed + 9 * ddof) / size}
         out.append(row("gaussian", "gaussian", f"ddof{ddof}", "replace", seed, n, **values))
     for components, seed, n in product((1, 2), SEEDS, range(1, last + 1)):
-        values = {"T": 5000, "components": components, "items": 5000, "excess_nll": (2 + 0.1 * seed) / components}
+        values = {
+            "T": 5000,
+            "components": components,
+            "items": 5000,
+            "excess_nll": (2 + seed) / components + 0.01 * (n - 1) * (1 + 0.1 * seed),
+        }
         out.append(row("mixture", "modes", f"gmm_{components}", "replace", seed, n, **values))
     for steps, seed, n in product((10, 50), SEEDS, range(1, last + 1)):
         off = n / steps * (1 + 0.1 * seed)
@@ -70,20 +75,25 @@ def test_each_source_stands_beside_its_theory():
     table = drawing.table.set_index(["source", "value", "generation"])
     assert table.loc[("statistical", 100, 3), "mean"] == pytest.approx(3 * 2 / 100)  # ddof = 0 alone
     assert table.loc[("statistical", 1000, 5), "theory"] == pytest.approx(gaussian.kl(5, 1000, 0)[-1])
-    assert table.loc[("expressivity", 2, 4), "mean"] == pytest.approx(1.05)
-    assert table.loc["expressivity"]["theory"].to_numpy() == pytest.approx([2.1] * 6 + [1.05] * 6)
+    assert table.loc[("expressivity", 2, 4), "mean"] == pytest.approx(1.5 + 3 * 0.011)
+    assert table.loc[("change", 2, 4), "mean"] == pytest.approx(3 * 0.011)
+    assert table.loc[("change", 1, 1), "mean"] == 0
+    assert table.loc[("change", 1, 5), "high"] - table.loc[("change", 1, 5), "low"] < 0.1  # not that of the levels
     found = table.loc["approximation"].loc[50]
     assert found["theory"].to_numpy() == pytest.approx(sgd.descent(6, 50, 256, 0.05, 1.0).kl)
+    assert found["limit"].to_numpy() == pytest.approx(sgd.descent(6, 50, np.inf, 0.05, 1.0).kl)
+    assert (found["limit"] < found["theory"]).all()
     assert found["mean"].iloc[1] == pytest.approx(np.mean([(2 / 50 * (1 + 0.1 * s)) ** 2 for s in SEEDS]))
-    assert table.groupby("source")["n"].unique().map(list).tolist() == [[3]] * 3
-    for facet, (_, here) in zip(drawing.figure.axes, drawing.table.groupby("source", sort=False), strict=True):
-        for style, column in (("-", "mean"), ("--", "theory")):
-            shown = [a for a in facet.lines if (a.get_linestyle() == "-") == (style == "-")]
-            lines = {tuple(np.round(a.get_ydata(), 9)) for a in shown}
-            assert lines == {tuple(np.round(t[column], 9)) for _, t in here.groupby("value")}
-        assert facet.get_yscale() == "log"
+    assert table.groupby("source")["n"].unique().map(list).tolist() == [[3]] * 4
+    for facet, (source, here) in zip(drawing.figure.axes, drawing.table.groupby("source", sort=False), strict=True):
+        for style, column in (("-", "mean"), ("--", "theory"), (":", "limit")):
+            lines = {tuple(np.round(a.get_ydata(), 9)) for a in facet.lines if a.get_linestyle() == style}
+            lines -= {(0, 0)}  # the line of no change
+            there = here.dropna(subset=column)
+            assert lines == {tuple(np.round(t[column], 9)) for _, t in there.groupby("value")}
+        assert facet.get_yscale() == ("linear" if source == "change" else "log")
     assert "5,000 points of three modes" in drawing.caption
-    assert "on 256 new items" in drawing.caption  # the family's default
+    assert "on B = 256 new items" in drawing.caption  # the family's default
 
 
 def test_the_shortest_chain_sets_the_end():

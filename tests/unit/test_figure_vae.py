@@ -1,6 +1,7 @@
 """The figures of VAEs draw the images and the latents that runs kept."""
 
 import importlib.util
+import json
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from matplotlib import pyplot as plt
 from scipy import stats
 
+from collapse import departures
 from collapse.errors import DataError
 from collapse.plotting import Inputs
 from tests.drawing import same_files
@@ -18,6 +20,8 @@ from tests.drawing import same_files
 FOLDER = Path(__file__).parents[2] / "figures" / "recursion"
 FACTS = {"digits": {"source": "real handwritten digits", "shape": [1, 3, 2]}}
 POLICIES = ("replace", "stream")
+RECIPE = {"family": "vae", "channels": [16, 32], "kl_weight": 0.35, "batch": 256}
+NOISE = {"prior_bernoulli": "bernoulli"}
 NAMES = {"dataset": "digits", "recipe": "vae_xs", "sampler": "prior_mean", "selector": "all", "family": "vae"}
 
 
@@ -52,7 +56,8 @@ def details(policies=POLICIES, seeds=(0, 1), last=3, planes=1, items=9, **names)
     return pd.DataFrame(out)
 
 
-def rows(policies=POLICIES, seeds=(0, 1, 2), last=5, **names):
+def rows(policies=POLICIES, seeds=(0, 1, 2), last=5, recipe_=None, **names):
+    recipe = recipe_ or {}
     out = []
     for policy, seed, generation in product(policies, seeds, range(1, last + 1)):
         values = latents(policy, seed, generation)
@@ -64,6 +69,8 @@ def rows(policies=POLICIES, seeds=(0, 1, 2), last=5, **names):
             "generation": generation,
             "plan": "x | epochs, scratch",
         }
+        entries = {"recipe": RECIPE | recipe, "sampler": {"kind": "prior", "noise": NOISE.get(row["sampler"], "mean")}}
+        row["settings"] = json.dumps(entries)
         out.append({**row, "sample_latent_mean": float(values.mean()), "sample_latent_sd": float(values.std())})
     return pd.DataFrame(out)
 
@@ -217,5 +224,42 @@ def test_figure_s9_latents_tells_recipes_and_samplers_apart():
     titles = [axes.get_title() for axes in drawing.figure.axes[:3]]
     assert titles == ["vae_xs, decoder means", "vae_kl1, decoder means", "vae_xs, Bernoulli pixels"]
     assert len(drawing.table) == 3 * 2 * 2 * 5
+    assert "Bernoulli pixels: the same with pixels drawn from the decoder, p(x | z)" in drawing.caption
+    assert "pixels drawn" not in draw("figure_s9_latents").caption
     with pytest.raises(DataError, match="sample_latent_sd is missing"):
         draw("figure_s9_latents", Inputs("laptop", rows().drop(columns="sample_latent_sd"), facts=FACTS))
+
+
+def test_figure_s9_latents_has_the_stream_beside_the_finite_sample():
+    table = draw("figure_s9_latents").table
+    spread = table[(table["metric"] == "sample_latent_sd") & (table["sampler"] == "prior_mean")]
+    assert spread.groupby("policy")["generation"].agg(list).to_dict() == {
+        policy: [1, 2, 3, 4, 5] for policy in POLICIES
+    }
+
+
+# settings
+
+
+@pytest.mark.parametrize("name", ["figure_s8", "figure_s9", "figure_s9_latents"])
+def test_captions_say_which_settings_are_not_the_published_ones(name):
+    options = {"generations": [1], "side": 2} if name == "figure_s8" else {}
+    said = "vae_xs differs from the published settings in channels 16 and 32 (published: 64 and 128), kl_weight 0.35"
+    caption = draw(name, **options).caption
+    assert f"{said} (published: 1)." in caption
+    published = {"channels": [64, 128], "kl_weight": 1.0}
+    given = Inputs("paper", rows(recipe_=published), facts=FACTS, details=details())
+    assert "All settings of the model are the published ones." in draw(name, given, **options).caption
+    with pytest.raises(DataError, match="no column `settings`"):
+        draw(name, Inputs("laptop", rows().drop(columns="settings"), facts=FACTS, details=details()), **options)
+
+
+def test_defaults_are_read_without_loading_the_family():
+    from dataclasses import fields
+
+    from collapse.families import vae
+
+    found = departures.defaults("vae")
+    assert found == {f.name: f.default for f in fields(vae.Config) if f.name != "shape"}
+    with pytest.raises(DataError, match="'no_such' has no settings"):
+        departures.defaults("no_such")

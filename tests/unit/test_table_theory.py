@@ -14,7 +14,7 @@ from collapse.datasets.discrete import Config
 from collapse.errors import DataError
 from collapse.plotting import Inputs
 from collapse.quantiles import with_size
-from collapse.theory import discrete, gaussian, oracles
+from collapse.theory import comparison, discrete, gaussian, oracles
 from tests.drawing import same_files
 
 SCRIPT = Path(__file__).parents[2] / "figures" / "recursion" / "table_theory.py"
@@ -22,7 +22,8 @@ TAIL = {"kind": "discrete", "states": 30, "law": "zipf", "T": [20]}
 FEW = {"kind": "discrete", "states": 3, "law": "given", "p": [0.5, 0.3, 0.2], "T": [6]}
 DATA = {
     "normal": {"kind": "gaussian", "T": [20, 200]},
-    "shards": {"kind": "gaussian", "T": [20], "shards": 10},
+    "shards": {"kind": "gaussian", "T": [20], "shards": 14},
+    "cloud": {"kind": "gaussian", "T": [60], "d": [2, 5]},
     "tail": TAIL,
     "few": FEW,
     "points": {"kind": "mixture", "shape": ["blob"], "T": [60], "test": 20},
@@ -43,7 +44,8 @@ POLICIES = {
 }
 CHAINS = [  # dataset, recipes, policies, seeds, generations
     ("normal", ["mle", "unbiased"], ["replace", "accumulate"], 1000, 10),
-    ("shards", ["mle"], ["accumulate_subsample", "real_fraction_20", "fresh_real_30", "golden_ratio"], 250, 8),
+    ("cloud", ["mle", "unbiased"], ["replace"], 400, 20),
+    ("shards", ["mle"], ["accumulate_subsample", "real_fraction_20", "fresh_real_30", "golden_ratio"], 250, 14),
     ("tail", ["empirical"], ["replace", "accumulate", "accumulate_subsample"], 250, 8),
     ("tail", ["empirical"], ["real_fraction_20", "fresh_real_30"], 250, 8),
     ("few", ["empirical"], ["replace"], 600, 20),
@@ -80,7 +82,7 @@ def rows(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def compared(rows):
-    return oracles.compare(rows, LAWS)
+    return comparison.compare(rows, LAWS)
 
 
 NAMES = [oracle.name for oracle in (*oracles.GAUSSIAN, *oracles.DISCRETE, oracles.ENDS)]
@@ -127,26 +129,26 @@ def test_what_leading_forms_neglect_falls_with_the_square_of_the_items(compared)
 def test_a_wrong_theory_is_found(rows):
     """The other estimator's, another law's, another share's: more than four standard errors off."""
     replace = rows[(rows["dataset"] == "normal") & (rows["policy"] == "replace")]
-    swapped = oracles.compare(replace.assign(ddof=1 - replace["ddof"]), {})
+    swapped = comparison.compare(replace.assign(ddof=1 - replace["ddof"]), {})
     assert (swapped.loc[swapped["oracle"] == "variance: replace", "z"].abs() > 4).any()
     assert (swapped.loc[swapped["oracle"] == "log spread: replace", "z"].abs() > 4).any()
     tail = rows[rows["dataset"] == "tail"]
-    other = oracles.compare(tail, {"tail": Config(30, 20, "uniform")})
+    other = comparison.compare(tail, {"tail": Config(30, 20, "uniform")})
     assert (other.loc[other["oracle"] == "states alive at n = 1", "z"].abs() > 4).all()
     fresh = rows[rows["policy"].str.startswith("fresh_real") & (rows["family"] == "gaussian")]
     less = fresh.assign(real_fraction=fresh["real_fraction"] / 3)
-    assert (oracles.compare(less, {})["z"].abs() > 4).any()
+    assert (comparison.compare(less, {})["z"].abs() > 4).any()
 
 
 def test_moments_are_compared_while_enough_chains_carry_their_mean(rows, compared):
     last = compared.groupby(["oracle", "N"])["generation"].max()
     assert last["variance: replace", 20] == 10  # 20 * 1000 / 2000
-    few = oracles.compare(rows[(rows["seed"] < 300) & (rows["dataset"] == "normal")], {})
+    few = comparison.compare(rows[(rows["seed"] < 300) & (rows["dataset"] == "normal")], {})
     assert few.groupby(["oracle", "N"])["generation"].max()["variance: replace", 20] == 2  # of at most 3
     assert few.groupby(["oracle", "N"])["generation"].max()["log spread: replace", 20] == 10
     with pytest.raises(DataError, match="at least 200 chains"):
-        oracles.compare(rows[rows["seed"] < 199], LAWS)
-    assert set(oracles.compare(rows[rows["seed"] < 20], LAWS, least=20)["dataset"]) == set(DATA) - {"points"}
+        comparison.compare(rows[rows["seed"] < 199], LAWS)
+    assert set(comparison.compare(rows[rows["seed"] < 20], LAWS, least=20)["dataset"]) == set(DATA) - {"points"}
 
 
 def test_points_where_hardly_any_chain_differs_are_left_out(rows):
@@ -154,9 +156,9 @@ def test_points_where_hardly_any_chain_differs_are_left_out(rows):
     there = (few["generation"] == 10) & (few["seed"] > 3)
     same = few.assign(heterozygosity_ratio=few["heterozygosity_ratio"].mask(there, 0.0))
     for table_, left in ((few, True), (same, False)):
-        found = oracles.compare(table_, LAWS)
+        found = comparison.compare(table_, LAWS)
         assert (10 in set(found.loc[found["oracle"] == "heterozygosity: replace", "generation"])) == left
-    left = oracles.compare(few, LAWS)
+    left = comparison.compare(few, LAWS)
     one = left[left["oracle"] == "one state left"]
     assert (np.minimum(one["theory"], 1 - one["theory"]) * 600 >= 5).all()
 
@@ -165,10 +167,10 @@ def test_policies_are_known_by_their_kind(rows):
     here = rows[(rows["dataset"] == "shards") & (rows["policy"] == "real_fraction_20")]
     for name, there in (("real_fraction", True), ("real_fraction_05", True), ("real_fraction_20_anchored", False)):
         if there:
-            assert len(oracles.compare(here.assign(policy=name), {}))
+            assert len(comparison.compare(here.assign(policy=name), {}))
         else:
             with pytest.raises(DataError, match="no closed form"):
-                oracles.compare(here.assign(policy=name), {})
+                comparison.compare(here.assign(policy=name), {})
 
 
 def test_what_is_missing_is_an_error(rows):
@@ -178,9 +180,9 @@ def test_what_is_missing_is_an_error(rows):
         here.assign(sd=here["sd"].where(here["generation"] != 2)),
     ):
         with pytest.raises(DataError, match="missing or not finite"):
-            oracles.compare(broken, {})
+            comparison.compare(broken, {})
     with pytest.raises(DataError, match="need the law"):
-        oracles.compare(rows[rows["dataset"] == "tail"], {})
+        comparison.compare(rows[rows["dataset"] == "tail"], {})
 
 
 # the table
@@ -222,10 +224,31 @@ def test_the_table_is_the_same_each_time(rows, tmp_path):
     same_files(script().draw, Inputs("laptop", few), tmp_path, laws={"few": FEW})
 
 
-def test_rows_of_another_law_or_more_dimensions_are_refused(rows):
+def test_gaussians_of_more_dimensions_have_forms_of_their_own(rows, compared):
+    many = {oracle.name for oracle in oracles.GAUSSIAN if oracle.many}
+    assert set(compared.loc[compared["dataset"] == "cloud", "oracle"]) == many
+    assert set(compared.loc[compared["oracle"].isin(many), "d"]) == {2, 5}
+    cloud = rows[rows["dataset"] == "cloud"]
+    at = compared[compared["oracle"] == "log determinant: replace, d > 1"].set_index(["d", "ddof", "generation"])
+    here = cloud[(cloud["d"] == 5) & (cloud["ddof"] == 0) & (cloud["generation"] == 10)]
+    assert at.loc[(5, 0, 10), "simulated"] == pytest.approx(10 * here["log_sigma"].mean())
+    # the other estimator's, and another dimension's
+    for wrong in (cloud.assign(ddof=1 - cloud["ddof"]), cloud.assign(d=7 - cloud["d"])):
+        assert (comparison.compare(wrong, {})["z"].abs() > 4).any()
+    worst = script().worst(compared).set_index("oracle").loc["trace: replace, d > 1"]
+    assert f"d = {worst['d']:.0f}" in script().cells({**worst, "oracle": worst.name})["worst at"]
+
+
+def test_limits_are_compared_where_the_chain_has_come_to_them(compared):
+    for name, limit in (("redrawn", gaussian.real_limit(20, 0.2)), ("fresh", gaussian.fresh_limit(20, 0.3))):
+        found = compared[compared["oracle"] == f"limit of the mean: items {name}"]
+        assert found["generation"].tolist()[-1] == 14
+        assert 1 not in set(found["generation"])
+        assert found["theory"].to_numpy() == pytest.approx(float(limit.drift))
+
+
+def test_rows_of_another_law_are_refused(rows):
     with pytest.raises(DataError, match="of another law"):
         drawn(rows, laws={"tail": {**TAIL, "exponent": 2.0}, "few": FEW})
-    with pytest.raises(DataError, match="one dimension"):
-        drawn(rows.assign(d=2))
     with pytest.raises(DataError):
         script().draw(Inputs("laptop"), laws={})

@@ -25,6 +25,9 @@ from scipy.special import digamma, ndtr, poch, polygamma
 
 from collapse.errors import ConfigError, unknown
 
+HALF = 0.6744897501960817
+"""Median of |z|, z ~ N(0, 1)."""
+
 
 class Expected(NamedTuple):
     """``drift`` E (mu_n - mu)^2 / sigma^2 of a coordinate and ``variance`` E s_n^2 / sigma^2, each (G,)."""

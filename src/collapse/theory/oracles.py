@@ -1,4 +1,6 @@
-"""Which closed form belongs to which column of a chain's rows, and how far the two are apart in standard errors.
+"""Which closed form belongs to which column of a chain's rows.
+
+`collapse.theory.comparison` tells how far the two are apart.
 
 Rows are those of `collapse simulate`, a row per fit, with a column ``N`` (`collapse.quantiles.with_size`).
 """
@@ -15,14 +17,10 @@ from collapse.datasets.discrete import Config
 from collapse.errors import DataError
 from collapse.theory import discrete, gaussian
 
-GENERATIONS = (1, 2, 5, 10, 20, 50, 100, 150, 200, 500, 1000)
-"""Those that are compared, beside the last one of a chain."""
-FEW = 10
-"""States up to which each one's chance to be left is compared."""
-LEAST = 5
-"""Chains that differ from the most frequent value, or are expected to: the mean of fewer has no normal law."""
 Of = Mapping[str, Any]
-"""What names a group of chains: ``N``, ``ddof``, ``share`` (of real items after generation 1), ``law``."""
+"""What names a group of chains: ``N``, ``ddof``, ``d``, ``share`` (of real items after generation 1), ``law``."""
+NEAR = 0.01
+"""A limit is compared where theory has come to it but for this share."""
 Curve = Callable[[Of, int], np.ndarray]
 """(of, number of generations G) -> (G,)."""
 
@@ -36,13 +34,14 @@ class Oracle:
         family: of the rows.
         policy: of the rows; a number may follow it in their policies' names, as in ``real_fraction_10``.
         value: (rows, of) -> what is averaged over chains, a number for each row.
-        theory: its expectation.
+        theory: its expectation; NaN where it is not to be compared.
         leading: the same to leading order in 1/M; None where nobody uses one. NaN where it does not hold.
         heavy: whether the law of ``value`` widens as the variance's does under replace. Then a few chains carry the
             mean, and the standard error is too small: generations are compared while 2n / N, the variance of
             log sigma_n^2, is at most a thousandth of the number of chains.
         indicator: whether ``value`` is 0 or 1, so that its standard error follows from the expectation.
         last: the last generation that is compared.
+        many: whether it is of Gaussians in more than one dimension; of others it is not, then.
     """
 
     name: str
@@ -55,6 +54,7 @@ class Oracle:
     heavy: bool = False
     indicator: bool = False
     last: int | None = None
+    many: bool = False
 
 
 def column(name: str, power: int = 1) -> Callable[[pd.DataFrame, Of], Any]:
@@ -80,7 +80,7 @@ def _moments(policy: str, title: str, rule, drift: str, variance: str, leading=N
 
 
 def _walk(of: Of, last: int) -> gaussian.Walk:
-    return gaussian.log_sigma(last, of["N"], of["ddof"])
+    return gaussian.log_sigma(last, of["N"], of["ddof"], of["d"])
 
 
 def _spread_of_walk(rows: pd.DataFrame, of: Of) -> np.ndarray:
@@ -88,11 +88,29 @@ def _spread_of_walk(rows: pd.DataFrame, of: Of) -> np.ndarray:
     return (rows["log_sigma"].to_numpy() - _walk(of, n.max()).mean[n - 1]) ** 2
 
 
+def _per_log_det(of: Of) -> int:
+    """Return 2d: log det Sigma_n is so many times the column ``log_sigma``."""
+    return 2 * of["d"]
+
+
+def _limit(rule, limit) -> Curve:
+    """Return a limit of the drift with ddof = 0 where the rule's own drift is near it, and NaN before."""
+
+    def theory(of: Of, last: int) -> np.ndarray:
+        if of["ddof"]:
+            return np.full(last, np.nan)
+        end = limit(of["N"], of["share"]).drift
+        return np.where(abs(rule(last, of["N"], of["share"], 0).drift / end - 1) < NEAR, end, np.nan)
+
+    return theory
+
+
 def _golden_limit(of: Of, last: int) -> np.ndarray:
     return np.where(_n(last) == last, gaussian.golden_limit(of["N"]), np.nan)
 
 
 _REPLACE = partial(Oracle, family="gaussian", policy="replace")
+_MANY = partial(_REPLACE, many=True)
 GAUSSIAN = (
     *_moments(
         "replace", "replace", lambda of, last: gaussian.replace(last, of["N"], of["ddof"]),
@@ -135,15 +153,47 @@ GAUSSIAN = (
     *_moments(
         "real_fraction", "real items, redrawn",
         lambda of, last: gaussian.real_fraction(last, of["N"], of["share"], of["ddof"]),
-        r"$\to (1 + 2ab)/D,\ \ a = 1 - b = R/M$", r"$\to 1 - (1 + 2ab)/D$ for ddof = 0",
+        "recursion of second moments", "recursion of second moments",
+    ),
+    Oracle(
+        "limit of the mean: items redrawn", r"$(1 + 2ab)/D,\ \ a = 1 - b = R/M$, for ddof = 0", "gaussian",
+        "real_fraction", column("mean_error", 2), _limit(gaussian.real_fraction, gaussian.real_limit),
     ),
     *_moments(
         "fresh_real", "real items, fresh", lambda of, last: gaussian.fresh_real(last, of["N"], of["share"], of["ddof"]),
-        r"$\to 1/D,\ \ D = 1 - a + a M (2 - a)$", r"$\to 1 - 1/D$ for ddof = 0",
+        "recursion of second moments", "recursion of second moments",
+    ),
+    Oracle(
+        "limit of the mean: items fresh", r"$1/D,\ \ D = 1 - a + a M (2 - a)$, for ddof = 0", "gaussian",
+        "fresh_real", column("mean_error", 2), _limit(gaussian.fresh_real, gaussian.fresh_limit),
     ),
     *_moments(
         "golden_ratio", "golden ratio", lambda of, last: gaussian.golden_ratio(last, of["N"], ddof=of["ddof"]),
         r"$\to w^* / M$ to order $1/M$, $w^* = (\sqrt{5} - 1)/2$", "recursion of second moments", leading=_golden_limit,
+    ),
+    _MANY(
+        "mean: replace, d > 1", r"$E\,|\mu_n|^2 = d\,\Sigma_{i<n}\, v^i / M$", value=column("mean_error", 2),
+        heavy=True, theory=lambda of, last: of["d"] * gaussian.replace(last, of["N"], of["ddof"]).drift,
+    ),
+    _MANY(
+        "trace: replace, d > 1", r"$E\,tr\,\Sigma_n / d = v^n$", value=column("trace_ratio"), heavy=True,
+        theory=lambda of, last: gaussian.replace(last, of["N"], of["ddof"]).variance,
+    ),
+    _MANY(
+        "log determinant: replace, d > 1",
+        r"$n\,\Sigma_{j \leq d}\,[\psi((M-j)/2) - \ln((M - ddof)/2)]$",
+        value=lambda rows, of: _per_log_det(of) * rows["log_sigma"],
+        theory=lambda of, last: _per_log_det(of) * _walk(of, last).mean,
+    ),
+    _MANY(
+        "its variance: replace, d > 1", r"$n\,\Sigma_{j \leq d}\,\psi'((M-j)/2)$",
+        value=lambda rows, of: _per_log_det(of) ** 2 * _spread_of_walk(rows, of),
+        theory=lambda of, last: _per_log_det(of) ** 2 * _walk(of, last).variance,
+    ),
+    _MANY(
+        "KL divergence: replace, d > 1", r"$E\,\Sigma_n^{-1} = q^n,\ \ q = (M - ddof)/(M - d - 2)$",
+        value=column("kl_divergence"), heavy=True,
+        theory=lambda of, last: gaussian.kl(last, of["N"], of["ddof"], of["d"]),
     ),
 )  # fmt: skip
 
@@ -190,93 +240,19 @@ def _ended(rows: pd.DataFrame, state: int) -> pd.Series:
     return rows["absorbed"] * (rows["top_state"] == state - 1)
 
 
-def compare(rows: pd.DataFrame, laws: Mapping[str, Config], least: int = 200) -> pd.DataFrame:
-    """Return simulation beside theory: a row per closed form, group of chains and generation.
+def law(rows: pd.DataFrame, entry: Mapping[str, Any]) -> Config:
+    """Return the settings of a data set of discrete distributions, without its T.
 
     Args:
-        rows: those of the families gaussian (one dimension) and discrete count.
-        laws: data set -> the law of its states.
-        least: groups of fewer chains are left out. Most values are skewed, and the means of a few of them not normal.
-
-    Returns:
-        Columns ``oracle``, ``formula``, ``dataset``, ``policy``, ``N``, ``ddof``, ``state`` (from 1), ``generation``,
-        ``chains``, ``simulated`` (mean), ``error`` (its standard error), ``theory``, ``z``; where there is a leading
-        form ``leading``, ``neglected`` = theory - leading, and ``order``, the power of 1/M at which that falls as M
-        doubles.
+        rows: of this data set alone.
+        entry: of the config.
 
     Raises:
-        DataError: a value is missing or not finite, or a data set has no law.
+        DataError: the rows are of another law.
     """
-    rows, out = rows[rows["family"].isin({oracle.family for oracle in (*GAUSSIAN, *DISCRETE)})], []
-    keys = ["family", "dataset", "policy", "N", *(["ddof"] if "ddof" in rows else [])]
-    for key, group in rows.groupby(keys, sort=False, dropna=False):
-        names = dict(zip(keys, key, strict=True))
-        if group["seed"].nunique() < least:
-            continue
-        of = _of(names, group, laws)
-        states = of["law"].states if "law" in of and of["law"].states <= FEW else 0
-        asked = [(oracle, of) for oracle in (*GAUSSIAN, *DISCRETE)]
-        asked += [(ENDS, {**of, "state": state}) for state in range(1, states + 1)]
-        for oracle, this in asked:
-            if oracle.family == names["family"] and _is(names["policy"], oracle.policy):
-                named = {"state": this.get("state", np.nan), **{k: names[k] for k in keys[1:]}}
-                out.append(_compared(oracle, group, this).assign(**named))
-    if not out:
-        raise DataError(
-            f"no closed form belongs to the rows: add at least {least} chains of Gaussians or of discrete distributions"
-        )
-    found = pd.concat(out, ignore_index=True)
-    order = ["oracle", "formula", *keys[1:], "state"]
-    return found[[*order, *(c for c in found if c not in order)]]
-
-
-def _is(policy: str, kind: str) -> bool:
-    """Whether a policy's name is a kind, or a kind and a number."""
-    rest = policy.removeprefix(kind)
-    return policy.startswith(kind) and (not rest or (rest[0] == "_" and rest[1:].isdigit()))
-
-
-def _of(names: Mapping[str, Any], group: pd.DataFrame, laws: Mapping[str, Config]) -> dict[str, Any]:
-    later = group.loc[group["generation"] > 1, "real_fraction"]
-    found = {"N": int(names["N"]), "share": later.iloc[0] if len(later) else 1.0}
-    if names["family"] == "discrete":
-        if names["dataset"] not in laws:
-            raise DataError(f"rows of {names['dataset']} need the law of its states: give its entry")
-        return {**found, "law": laws[names["dataset"]]}
-    return {**found, "ddof": int(names["ddof"])}
-
-
-def _compared(oracle: Oracle, group: pd.DataFrame, of: Of) -> pd.DataFrame:
-    """Return the rows of `compare` for one closed form and group."""
-    last, chains = int(group["generation"].max()), group["seed"].nunique()
-    end = min(last, oracle.last or last)
-    if oracle.heavy:
-        end = max(1, min(end, of["N"] * chains // 2000))
-    n = np.array(sorted({g for g in (*GENERATIONS, last) if g <= end}))
-    rows = group[group["generation"].isin(n)]
-    values = pd.Series(np.asarray(oracle.value(rows, of), float), rows.index).groupby(rows["generation"])
-    found = values.agg(["mean", "std", "count"]).reindex(n)
-    if not ((found["count"] == chains).all() and np.isfinite(found["mean"]).all() and chains > 1):
-        raise DataError(f"{oracle.name}: rows are missing or not finite, or there is one chain alone")
-
-    def curve(rule: Curve, size: int) -> np.ndarray:
-        return np.asarray(rule({**of, "N": size}, last))[n - 1]
-
-    theory = curve(oracle.theory, of["N"])
-    error = np.sqrt(theory * (1 - theory) / chains) if oracle.indicator else found["std"].to_numpy() / np.sqrt(chains)
-    apart = found["mean"].to_numpy() - theory
-    out = {"oracle": oracle.name, "formula": oracle.formula, "generation": n, "chains": chains}
-    out |= {"simulated": found["mean"].to_numpy(), "error": error, "theory": theory}
-    with np.errstate(divide="ignore", invalid="ignore"):
-        out["z"] = np.where(apart == 0, 0.0, apart / error)
-        if oracle.leading:
-            out["leading"] = curve(oracle.leading, of["N"])
-            out["neglected"] = theory - out["leading"]
-            twice = curve(oracle.theory, 2 * of["N"]) - curve(oracle.leading, 2 * of["N"])
-            order = np.log2(abs(out["neglected"] / twice))
-            out["order"] = np.where(abs(twice) > 1e-13, order, np.nan)  # where nothing is neglected there is no order
-    if oracle.indicator:
-        differ = np.minimum(theory, 1 - theory) * chains
-    else:
-        differ = chains - values.agg(lambda v: v.value_counts().iloc[0]).reindex(n).to_numpy()
-    return pd.DataFrame(out)[differ >= LEAST]
+    config = Config(**{k: tuple(v) if isinstance(v, list) else v for k, v in entry.items() if k not in ("kind", "T")})
+    true = 1 - (config.probabilities**2).sum()
+    if not np.allclose(rows["heterozygosity"], rows["heterozygosity_ratio"] * true, rtol=1e-9, atol=1e-12):
+        names = ", ".join(map(str, rows["dataset"].unique()))
+        raise DataError(f"rows of {names} are of another law than the figure's options say: give it its entry")
+    return config

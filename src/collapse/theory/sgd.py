@@ -54,11 +54,7 @@ def descent(
     before, spread = np.array([mean, np.log(sd)]), np.zeros((2, 2))  # model n - 1 and Cov d'
     path, kl = np.empty((generations, 2)), np.empty(generations)
     for n in range(generations):
-        at, own, inherited = (
-            np.zeros(2),
-            np.zeros((2, 2)),
-            np.zeros((2, 2)),
-        )
+        at, own, inherited = np.zeros(2), np.zeros((2, 2)), np.zeros((2, 2))
         for _ in range(steps):  # Cov d = own + inherited Cov(d') inherited'
             gradient, noise, A, C = _step(at, before)
             keep = np.eye(2) - learning_rate * A
