@@ -79,6 +79,9 @@ def mix(shares, size: int, budget: str, read: Read, data, cell: Cell, n: int, se
 
     Returns:
         Items and their loss weights, (S, N) or None where all are 1.
+
+    Raises:
+        ConfigError: a share is to be corrected, and the data set cannot.
     """
 
     def pooled(share: Share, index: np.ndarray | None) -> Items:
@@ -112,6 +115,8 @@ def mix(shares, size: int, budget: str, read: Read, data, cell: Cell, n: int, se
         if share.corruption:
             joined = data.corrupt(joined, share.corruption, Streams(("corrupt", cell.dataset), seeds))
         if share.correction:
+            if not hasattr(data, "correct"):
+                raise ConfigError(f"policy {cell.policy!r} corrects items, which data set {cell.dataset!r} cannot")
             joined = data.correct(joined, share.correction, Streams(("correct", *cell.fitted(n)), seeds))
         return joined
 
@@ -228,7 +233,13 @@ def draw(
     Args:
         parts: draw these parts only; all that ``count`` needs by default.
         prompts: synthetic items that a conditional model continues; None for the data set's own contexts.
+
+    Raises:
+        ConfigError: the data set cannot make prompts of items.
+        TrainingError: there is nothing in what was drawn.
     """
+    if prompts is not None and not hasattr(data, "prompts"):
+        raise ConfigError(f"data set {cell.dataset!r} makes no prompts of synthetic items: set `prompts: real`")
     by_part = getattr(family, "BY_PART", True)
     step = size if by_part else count
     out = []

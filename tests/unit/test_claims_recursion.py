@@ -41,7 +41,11 @@ def cells(size: str, epochs: str) -> dict:
             "sampler": ["beam5"],
             "generations": 10,
         },
-        "settings_last": {"recipe": [f"{epochs}_e5_last", f"{epochs}_e10_last"], "sampler": ["beam5"], "generations": 3},
+        "settings_last": {
+            "recipe": [f"{epochs}_e5_last", f"{epochs}_e10_last"],
+            "sampler": ["beam5"],
+            "generations": 3,
+        },
         "penalty": {"sampler": ["beam5_penalty2", "beam5_penalty3"], "generations": 3},
         "decoders": {"sampler": ["greedy_next", "temp1.0_next"], "generations": 4},
         "prompts": {"sampler": ["beam5_synthetic"], "generations": 4},

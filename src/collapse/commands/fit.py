@@ -19,7 +19,6 @@ from collapse.loop import draw, evaluate, prompted, selected, turn
 from collapse.policies import PRETRAINED, synthetic
 from collapse.seeding import Streams
 
-
 STARTS = ("cross_entropy", "perplexity", "perplexity_batches", "perplexity_sequences")
 """Metrics of the pretrained model, where it has them, that stand beside those of generation 1: it is "zero-shot"."""
 
@@ -138,15 +137,15 @@ def fit(job: Job, n: int, threads: int = 1) -> None:
         fitted, row = time.time(), {**made.facts, "real_fraction": made.facts["real_fraction"][0]}
         timing = {"fit_seconds": round(fitted - started, 3), **getattr(made.model, "pace", {})}
         folder = job.folder(n)
-        family.save(made.model, folder / "model.safetensors")
         if n > 1:
-            saved = time.time()
+            began = time.time()
             prompts = job.read(synthetic(n - 1), data.size) if prompted(job.sampler, n) else None
             count = selection.pool(job.selector, job.settings["count"])
             items = _draw(job, n, count, made.model, prompts=prompts)
-            timing |= _drawing_pace(items, time.time() - saved)
+            timing |= _drawing_pace(items, time.time() - began)
             store.save_arrays(folder / "samples.safetensors", items.arrays())
             row["samples_sha256"] = items.sha256()
+    family.save(made.model, folder / "model.safetensors")
     facts = {f"fit_{k}": v for k, v in getattr(made.model, "facts", {}).items()}
     store.write_json(
         folder / "metrics.json",
@@ -178,6 +177,8 @@ def sample(job: Job, part: int, threads: int = 1) -> None:
 def _load(job: Job, k: int):
     """Read model ``k``. Raises DataError where it is not one of the recipe's settings: it would draw other samples."""
     if k == PRETRAINED:
+        if "start" not in job.settings:
+            raise ConfigError(f"recipe {job.cell.recipe!r} starts from weights: name their file, `start` of --settings")
         model = job.family.load(job.root / job.settings["start"])
         config, device = getattr(model, "config", None), job.settings.get("device", "cpu")
         if getattr(config, "device", device) != device:  # it was converted on a CPU

@@ -8,7 +8,7 @@ from typing import Any
 
 from collapse import paths, policies, selection, store
 from collapse.commands.settings import build, dataset_config
-from collapse.errors import ConfigError
+from collapse.errors import ConfigError, DataError
 from collapse.items import Items
 from collapse.loop import Cell, selected
 from collapse.policies import Policy, Source
@@ -99,10 +99,13 @@ class Job:
         return self.root / paths.generation(n, **self.names)
 
     def samples(self, k: int, count: int) -> Items:
-        """Read the first ``count`` items drawn from model ``k``."""
+        """Read the first ``count`` items drawn from model ``k``. Raises DataError: there are fewer."""
         files = paths.samples(k, -(-count // self.data.size), **self.names)
         parts = [Items.of_arrays(store.load_arrays(self.root / file)) for file in files]
-        return Items.concat(parts).first(count)
+        items = Items.concat(parts)
+        if len(items) < count:
+            raise DataError(f"{self.root / files[-1]} holds {len(items)} of {count} items: delete it and run again")
+        return items.first(count)
 
     def read(self, source: Source, count: int) -> Items:
         """Read ``count`` selected items of a source from files (`loop.Read`)."""

@@ -12,7 +12,7 @@ import pandas as pd
 
 from collapse import paths, store
 from collapse.commands.job import Job
-from collapse.errors import DataError
+from collapse.errors import DataError, TrainingError
 from collapse.loop import prompted
 from collapse.policies import synthetic
 from collapse.table import write_table
@@ -50,6 +50,7 @@ def measure(job: Job, examples: int = 12) -> None:
 
     Raises:
         DataError: a generation is missing, or belongs to another chain.
+        TrainingError: a number of the details is not finite.
     """
     last, rows, curves, shown, details = job.settings["generations"], [], [], {}, []
     metrics = import_module(f"collapse.metrics.{job.settings['dataset']['kind']}")
@@ -64,6 +65,12 @@ def measure(job: Job, examples: int = 12) -> None:
         if detailed is None:
             return {}
         columns, numbers = detailed(items, first, job.data, n)
+        for name, value in numbers.items():
+            if not np.isfinite(value):
+                raise TrainingError(
+                    f"{name} of generation {n} is {value}: model 1 measures it, {job.folder(1)}: delete that and run "
+                    "again; if it comes back, lower the learning rate of the recipe"
+                )
         details.append(pd.DataFrame({**names, "generation": n, **{k: list(v) for k, v in columns.items()}}))
         return numbers
 

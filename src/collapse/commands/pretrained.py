@@ -7,7 +7,7 @@ from typing import Any
 
 from collapse import store
 from collapse.commands.settings import provenance
-from collapse.errors import DataError
+from collapse.errors import ConfigError, DataError
 
 
 def pretrained(out: Path, entry: dict[str, Any]) -> None:
@@ -23,13 +23,15 @@ def pretrained(out: Path, entry: dict[str, Any]) -> None:
     """
     started = time.time()
     family = import_module(f"collapse.families.{entry['family']}")
+    if (read := getattr(family, "load_pretrained", None)) is None:
+        raise ConfigError(f"family {entry['family']!r} reads no weights of another layout: name a dataset and a recipe")
     folder = Path(entry["path"]) if "path" in entry else _fetch(entry)
     for name, expected in entry.get("sha256", {}).items():
         if not (folder / name).is_file():
             raise DataError(f"there is no {folder / name}, of which the config says the SHA-256")
         if (found := store.sha256(folder / name)) != expected:
             raise DataError(f"{folder / name} has SHA-256 {found}, the config says {expected}: fetch it anew")
-    family.save(family.load_pretrained(folder), out)
+    family.save(read(folder), out)
     store.write_json(out.with_name("provenance.json"), provenance(started))
 
 
@@ -37,7 +39,6 @@ def _fetch(entry: dict[str, Any]) -> Path:
     """Fetch configuration and weights from the hub; return their folder."""
     from collapse.datasets import hub
 
-    files = hub.fetch(
-        entry["repository"], entry["revision"], ("config.json", entry.get("weights", "model.safetensors")), entry["sha256"], kind="model"
-    )
+    names = ("config.json", entry.get("weights", "model.safetensors"))
+    files = hub.fetch(entry["repository"], entry["revision"], names, entry.get("sha256", {}), kind="model")
     return files[0].parent

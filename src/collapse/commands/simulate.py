@@ -32,6 +32,8 @@ def grid(module, entry: dict[str, Any]) -> list[tuple[dict[str, Any], Any]]:
     entry = {k: v for k, v in entry.items() if k != "kind"}
     several = {f.name for f in fields(module.Config) if "tuple" in str(f.type)}
     axes = {k: v for k, v in entry.items() if isinstance(v, list) and k not in several}
+    if empty := [k for k, values in axes.items() if not values]:
+        raise ConfigError(f"dataset: {empty[0]} is a list of nothing: name a value")
     points = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
     return [(point, build(module.Config, {**entry, **point}, "dataset")) for point in points]
 
@@ -108,7 +110,10 @@ def _rows(fixed, settings, made, module, config, seeds) -> pd.DataFrame:
         values = [np.asarray(metrics[name]).reshape(-1) for _, metrics in made]
         for value, (facts, _) in zip(values, made, strict=True):
             if not np.isfinite(value).all():
-                raise TrainingError(f"{name} is not finite at generation {facts['generation']} of {fixed['dataset']}")
+                raise TrainingError(
+                    f"{name} is not finite at generation {facts['generation']} of {fixed['dataset']}: run fewer "
+                    "generations, or take more items"
+                )
             if len(value) != each:
                 raise ConfigError(f"{name} has {len(value)} values, not one for each of {each} rows")
         out[name] = np.concatenate(values)

@@ -62,6 +62,8 @@ class Config:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < np.inf:
                 raise ConfigError(f"arithmetic: {name} is a number of 0 or more, got {value!r}")
+        if not _law(self).p.min() > 0:
+            raise ConfigError("arithmetic: some statements have probability 0: lower `exponent` or `operator_exponent`")
         if self.correction not in CORRECTIONS:
             raise unknown("correction of arithmetic", str(self.correction), CORRECTIONS)
 

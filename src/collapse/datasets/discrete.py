@@ -43,6 +43,9 @@ class Config:
     def __post_init__(self):
         if self.law not in LAWS:
             raise unknown("law", self.law, LAWS)
+        for name in ("states", "T"):
+            if type(getattr(self, name)) is not int:
+                raise ConfigError(f"{name} of a discrete data set is a whole number, got {getattr(self, name)!r}")
         if self.states < 2 or self.T < 1:
             raise ConfigError(f"a discrete data set needs states >= 2 and T >= 1, got {self.states} and {self.T}")
         if not 0 <= self.exponent < np.inf:
@@ -51,6 +54,8 @@ class Config:
             raise ConfigError(f"p belongs to law 'given' and to no other, got law {self.law!r} and p = {self.p}")
         if self.p and (len(self.p) != self.states or min(self.p) <= 0 or not abs(sum(self.p) - 1) < 1e-9):
             raise ConfigError(f"p must be {self.states} positive numbers with sum 1, got {self.p}")
+        if not (self.probabilities**2).sum() < 1:
+            raise ConfigError("a discrete data set has all mass on one state, and nothing to lose: lower `exponent`")
 
     @property
     def probabilities(self) -> np.ndarray:

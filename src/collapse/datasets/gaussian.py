@@ -55,10 +55,18 @@ class Config:
             raise ConfigError(
                 f"a Gaussian data set has one N, got train = {self.train} and T = {self.T}: leave one out"
             )
+        for name in ("d", "train" if self.T is None else "T", "shards"):
+            if type(getattr(self, name)) is not int:
+                raise ConfigError(f"{name} of a Gaussian data set is a whole number, got {getattr(self, name)!r}")
+        if not isinstance(self.mean, int | float) or not np.isfinite(self.mean):
+            raise ConfigError(f"mean of a Gaussian data set is a number, got {self.mean!r}")
         if self.d < 1 or self.size < self.d + 1 or self.shards < 1:
             raise ConfigError(f"a Gaussian data set needs d >= 1, train > d and shards >= 1, got {self}")
-        if np.shape(self.sd) not in ((), (self.d,)) or not (np.asarray(self.sd) > 0).all():
-            raise ConfigError(f"sd of a Gaussian data set must be positive, one number or {self.d}, got {self.sd}")
+        sd = np.asarray(self.sd)
+        if sd.shape not in ((), (self.d,)) or not ((sd >= 1e-100) & (sd <= 1e100)).all():
+            raise ConfigError(
+                f"sd of a Gaussian data set must be positive, 1e-100 to 1e100, one number or {self.d}, got {self.sd}"
+            )
 
     @property
     def size(self) -> int:

@@ -54,6 +54,9 @@ class Config:
     def __post_init__(self):
         if self.shape not in SHAPES:
             raise unknown("shape", self.shape, SHAPES)
+        for name in ("T", "test"):
+            if type(getattr(self, name)) is not int:
+                raise ConfigError(f"{name} of a data set of points is a whole number, got {getattr(self, name)!r}")
         if self.T < 2 or self.test < 1:
             raise ConfigError(f"points need T >= 2 and test >= 1, got T = {self.T}, test = {self.test}")
         if self.noise is not None and not 0.01 <= self.noise < np.inf:

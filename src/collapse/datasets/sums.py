@@ -27,7 +27,9 @@ def takes_items(policy: Policy, size: int, generations: int) -> bool:
     reads = policies.reads(policy, generations, size)
     for n in range(2, generations + 1):
         for share in policies.plan(policy, n, size):
-            if share.draw in ("redrawn", "anchored", "dealt") or share.weight != 1 or share.corruption or share.correction:
+            if share.draw in ("redrawn", "anchored", "dealt") or share.weight != 1:
+                return True
+            if share.corruption or share.correction:
                 return True
             if any(source.kind == "stream" for source in share.sources):
                 return True

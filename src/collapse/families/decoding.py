@@ -195,7 +195,9 @@ def sample(model, contexts: int | np.ndarray, sampler: Sampler, rng: Streams, ba
         TrainingError: the model gives probabilities that are not finite.
     """
     if sampler.kind not in DECODERS:
-        raise ConfigError(f"a sampler of kind {sampler.kind!r} draws nothing: generation 2 needs another")
+        raise ConfigError(
+            f"a sampler of kind {sampler.kind!r} draws nothing from a language model: take one of {', '.join(DECODERS)}"
+        )
     prompts = beginnings(model, contexts, sampler)
     decoder, fed = DECODERS[sampler.kind], length(prompts, sampler)
     if sampler.kind == "beam":

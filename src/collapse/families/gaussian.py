@@ -133,7 +133,23 @@ def evaluate(model: Model, truth, rng: Streams | None) -> dict[str, np.ndarray]:
         ``wasserstein2``: W2^2 = |mu_n - mu|^2 + tr(Sigma_n + Sigma - 2 (Sigma^(1/2) Sigma_n Sigma^(1/2))^(1/2)). At
         most the risk; equal to it where the covariances commute, as for d = 1 and for one sd.
         ``kl_divergence``: KL(truth || model) in nats.
+
+    Raises:
+        TrainingError: a value is not finite, as the KL divergence from a spread of 1e-154 of the truth's downwards.
     """
+    with np.errstate(all="ignore"):  # what is not finite is an error below
+        found = _compared(model, truth)
+    for name in ("risk", "kl_divergence"):  # one of them is not finite where any value is not
+        if not np.isfinite(values := found[name]).all():
+            raise TrainingError(
+                f"{name} is {values[~np.isfinite(values)][0]} where Gaussians have standard deviations from "
+                f"{found['sd'].min():.3g} to {found['sd'].max():.3g}: run fewer generations, or take more items"
+            )
+    return found
+
+
+def _compared(model: Model, truth) -> dict[str, np.ndarray]:
+    """Return the values of `evaluate`, finite or not."""
     mean, scale = model.wide()
     d = mean.shape[1]
     sd = np.broadcast_to(np.asarray(truth.sd, float), d)

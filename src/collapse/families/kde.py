@@ -45,8 +45,9 @@ class Config:
         if isinstance(self.bandwidth, str):
             if self.bandwidth not in RULES:
                 raise unknown("bandwidth", self.bandwidth, RULES)
-        elif isinstance(self.bandwidth, bool) or not 0 < self.bandwidth < np.inf:
-            raise ConfigError(f"bandwidth must be a positive number, or {' or '.join(RULES)}, got {self.bandwidth!r}")
+        elif isinstance(self.bandwidth, bool) or not 1e-100 <= self.bandwidth <= 1e100:  # its square is a number
+            what = f"positive, 1e-100 to 1e100, or {' or '.join(RULES)}"
+            raise ConfigError(f"bandwidth must be {what}, got {self.bandwidth!r}")
         if not isinstance(self.scaled, bool):
             raise ConfigError(f"scaled must be true or false, got {self.scaled!r}")
 

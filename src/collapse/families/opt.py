@@ -61,6 +61,11 @@ class Config(Settings):
     keep: str = "best"
     shift: bool = False
 
+    def __post_init__(self):
+        """Check all settings. Raises ConfigError naming the setting."""
+        super().__post_init__()
+        self._require("shift", type(self.shift) is bool, "true or false")
+
 
 def parameters(config: Config) -> int:
     """Number of parameters, (V + positions + 2) C + L (12 C^2 + 13 C) + 2 C; the tied head counts once.

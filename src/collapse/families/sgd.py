@@ -98,7 +98,8 @@ def _batches(items, weights, steps: int, size: int, rng: Streams | None) -> tupl
             raise ValueError("a stream takes no weights")
         x = items.batch(count).output
     else:
-        x = items.spread(rng)[..., 0] if isinstance(items, Moments) else items.output
+        x = items.spread(rng) if isinstance(items, Moments) else items.output
+        x = x[..., 0] if x.shape[2:] == (1,) else x
         place = np.arange(count) % x.shape[1]
         x = np.ascontiguousarray(x[:, place])  # so that sums do not depend on how many chains there are
         if weights is not None:

@@ -11,7 +11,7 @@ import numpy as np
 from collapse.datasets.articles import Articles
 from collapse.datasets.sentences import Acceptor, complete
 from collapse.datasets.words import entropy
-from collapse.errors import DataError
+from collapse.errors import DataError, TrainingError
 from collapse.items import Items
 from collapse.metrics import bleu
 
@@ -133,6 +133,9 @@ def details(items: Items, first, data: Articles, n: int) -> tuple[Mapping[str, n
         ``first_perplexity_median``, ``first_perplexity_mean``, ``first_perplexity_p99`` (the 99th percentile) and
         ``first_perplexity_tail``: the share of blocks above the 99.9th percentile of the blocks of D_1, which is the
         next one of its values, so that of up to 1001 blocks it is the largest.
+
+    Raises:
+        TrainingError: a perplexity is not finite.
     """
     if "perplexity" not in first.real:
         first.real["perplexity"] = _perplexity(data.real(), first)
@@ -147,4 +150,10 @@ def details(items: Items, first, data: Articles, n: int) -> tuple[Mapping[str, n
 
 
 def _perplexity(items: Items, first) -> np.ndarray:
-    return np.exp(first.family.block_losses(first.model, items))
+    with np.errstate(over="ignore"):  # what is infinite is an error below
+        found = np.exp(first.family.block_losses(first.model, items))
+    if not np.isfinite(found).all():
+        raise TrainingError(
+            "model 1 gives blocks perplexities that are not finite: lower the learning rate of its recipe"
+        )
+    return found

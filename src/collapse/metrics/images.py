@@ -11,6 +11,7 @@ import numpy as np
 
 from collapse.datasets.images import Images
 from collapse.datasets.words import entropy
+from collapse.errors import DataError
 from collapse.items import Items
 
 MOST = 2000
@@ -125,7 +126,12 @@ def measure(items: Items, real: Reference, data: Images, limit: int | None) -> d
         (of the histogram of classes, nats: ln 10 where all ten are as frequent), ``classes`` (that appear at all) and
         ``confidence`` (mean share of the neighbours that agree). ``real_<name>``: of real test images, and the
         classifier's ``real_accuracy``.
+
+    Raises:
+        DataError: they have not the shape of the real ones.
     """
+    if items.output.shape[2:] != data.shape:
+        raise DataError(f"drawn images are {items.output.shape[2:]}, those of {data.name} {data.shape}: draw them anew")
     return _of(rows(items, real.size), real) | real.level
 
 
