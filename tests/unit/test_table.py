@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from collapse.commands.runs import runs
 from collapse.errors import DataError
 from collapse.table import GRID, KEY, check, key, read_tables, write_table
 
@@ -109,3 +110,15 @@ def test_broken_tables_are_named(tmp_path, content):
 def test_no_tables_to_read():
     with pytest.raises(DataError, match="no tables"):
         read_tables([])
+
+
+def test_a_setting_may_be_a_number_in_one_table_and_a_name_in_another(tmp_path):
+    for name, bandwidth in (("half", 0.5), ("scott", "scott"), ("none", None)):
+        write_table(tmp_path / f"{name}.parquet", rows().assign(recipe=name, bandwidth=bandwidth))
+    runs(tmp_path / "runs.parquet", sorted(tmp_path.glob("*.parquet")))
+    joined = pd.read_parquet(tmp_path / "runs.parquet")
+    assert {r: set(part.dropna()) for r, part in joined.groupby("recipe")["bandwidth"]} == {
+        "half": {"0.5"},
+        "scott": {"scott"},
+        "none": set(),
+    }
