@@ -16,7 +16,9 @@ RANK = {"+": 1, "-": 1, "*": 2}
 
 
 def by_python(text):
-    """Return what Python makes of a text, or None where it is no expression of ours."""
+    """Return what Python makes of a text, or None where it is no expression of ours: ours have no decimal points."""
+    if "." in text:
+        return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # 1(0) is a call in Python, and it says so

@@ -3,14 +3,16 @@
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from matplotlib import pyplot as plt
 
 from collapse import plotting
 from collapse.errors import DataError
 from collapse.plotting import Inputs
-from tests.drawing import FACTS, POLICIES, fits, means, same_files, script, solid
+from tests.drawing import FACTS, ROOT, fits, means, same_files, script, solid
 
-ALL_POLICIES = sorted(POLICIES)
+SHOWN = yaml.safe_load((ROOT / "config" / "paper.yaml").read_text())["cells"]["policies"]["policy"]
+ALL_POLICIES = sorted(SHOWN)
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +30,7 @@ def test_files_are_the_same_each_time(tmp_path):
 def test_figure_policies_shows_in_each_panel_what_its_title_says():
     drawing = script("figure_policies").draw(Inputs("laptop", fits(ALL_POLICIES), facts=FACTS))
     panels = script("figure_policies").PANELS
-    assert {v for names in panels.values() for v in names.values()} == set(POLICIES)
+    assert {v for names in panels.values() for v in names.values()} == set(SHOWN)
     for axes, (panel, names) in zip(drawing.figure.axes, panels.items(), strict=True):
         here = drawing.table[drawing.table["panel"] == panel]
         assert axes.get_title() == panel
