@@ -65,7 +65,7 @@ def test_files_carry_no_dates(built):
 
 def test_rows_are_complete(built, config):
     rows = pd.read_parquet(built / "results" / "smoke" / "tables" / "runs.parquet")
-    persisted = rows[rows["family"].isin(["gpt2", "llama2"])]
+    persisted = rows[rows["family"].isin(["gpt2", "llama2", "opt", "vae"])]
     expected = configs.series(config)
     assert len(persisted) == sum(expected.values())
     assert not persisted.duplicated(table.KEY).any()
