@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from collapse import seeding
+from collapse.datasets.shards import Shards
 from collapse.datasets.statements import ALPHABET, LEFT, Law, encode
 from collapse.errors import ConfigError, DataError, TrainingError, unknown
 from collapse.items import Items, Ragged
@@ -107,8 +108,10 @@ def prepare(config: Config, name: str = "arithmetic", progress=None) -> tuple[di
 
 
 @dataclass(frozen=True, eq=False)
-class Arithmetic:
+class Arithmetic(Shards):
     """A prepared data set of statements, as `load` gives it; one chain."""
+
+    MADE = "drawn"  # one draw of the law may repeat statements of another
 
     config: Config
     arrays: dict[str, np.ndarray]
@@ -144,26 +147,6 @@ class Arithmetic:
     def _split(self, name: str, start: int = 0) -> Items:
         tokens = Ragged(self.arrays[f"{name}.values"], self.arrays[f"{name}.offsets"])
         return Items.make(tokens, generation=0, start=start)
-
-    def real(self) -> Items:
-        """D_1, N statements."""
-        return self.fresh(1)
-
-    def fresh(self, n: int) -> Items:
-        """The n-th draw of N real statements; it may repeat some of the others. Raises ConfigError: was not drawn."""
-        if not 1 <= n <= self.config.shards:
-            raise ConfigError(f"shard {n} was asked for, {self.config.shards} were drawn: raise `shards`")
-        return self._split(f"shard{n}", (n - 1) * self.size)
-
-    @property
-    def validation(self) -> Items:
-        """Statements for validation."""
-        return self._split("validation")
-
-    @property
-    def test(self) -> Items:
-        """The frozen real test set."""
-        return self._split("test")
 
     def decode(self, items: Items) -> list[str]:
         """Return the text of each item. Raises DataError on a token that is no character."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from collapse.datasets import articlesplits, bpe, corpora, tokenfiles, wikitext
 from collapse.datasets.sentences import Acceptor
+from collapse.datasets.shards import Shards
 from collapse.datasets.splits import Progress
 from collapse.datasets.words import entropy
 from collapse.errors import ConfigError, DataError, unknown
@@ -168,7 +169,7 @@ def _text(tokenizer, blocks: np.ndarray, end: int) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class Articles:
+class Articles(Shards):
     """A prepared text, as `load` gives it; one chain."""
 
     config: Config
@@ -218,26 +219,6 @@ class Articles:
 
     def _split(self, name: str, start: int = 0) -> Items:
         return Items.make(_ragged(self.arrays[name]), generation=0, start=start)
-
-    def real(self) -> Items:
-        """D_1, N blocks in the order of the text."""
-        return self.fresh(1)
-
-    def fresh(self, n: int) -> Items:
-        """The n-th shard of N real blocks. Raises ConfigError where it was not cut."""
-        if not 1 <= n <= self.config.shards:
-            raise ConfigError(f"shard {n} was asked for, {self.config.shards} were cut: raise `shards`")
-        return self._split(f"shard{n}", (n - 1) * self.size)
-
-    @property
-    def validation(self) -> Items:
-        """Blocks of the validation split."""
-        return self._split("validation")
-
-    @property
-    def test(self) -> Items:
-        """The frozen real test set."""
-        return self._split("test")
 
     def contexts(self, count: int, rng: Streams) -> np.ndarray:
         """Return the first ``count`` blocks of D_1 in order, from the first one again after the last: (count, block).

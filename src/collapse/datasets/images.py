@@ -12,6 +12,7 @@ import numpy as np
 from collapse import seeding, store
 from collapse.datasets import hub, imagefiles
 from collapse.datasets.imagefiles import Pictures
+from collapse.datasets.shards import Shards
 from collapse.errors import ConfigError, DataError, unknown
 from collapse.items import Items
 from collapse.seeding import Streams
@@ -194,7 +195,7 @@ def _shortage(what: str, there: int, least: int, keys: str) -> DataError:
 
 
 @dataclass(frozen=True, eq=False)
-class Images:
+class Images(Shards):
     """A prepared data set of images, as `load` gives it; one chain."""
 
     config: Config
@@ -223,26 +224,6 @@ class Images:
     def _split(self, name: str, start: int = 0) -> Items:
         values = self.arrays[f"{name}.images"] / np.float32(self.facts["levels"])
         return Items.make(values.astype(np.float16)[None], generation=0, start=start)
-
-    def real(self) -> Items:
-        """D_1, N images."""
-        return self.fresh(1)
-
-    def fresh(self, n: int) -> Items:
-        """The n-th shard of N real images. Raises ConfigError where it was not cut."""
-        if not 1 <= n <= self.config.shards:
-            raise ConfigError(f"shard {n} was asked for, {self.config.shards} were cut: raise `shards`")
-        return self._split(f"shard{n}", (n - 1) * self.size)
-
-    @property
-    def validation(self) -> Items:
-        """Images for validation."""
-        return self._split("validation")
-
-    @property
-    def test(self) -> Items:
-        """The frozen real test set."""
-        return self._split("test")
 
     def labels(self, split: str) -> np.ndarray | None:
         """Classes of the images of ``shard1`` .., ``validation`` or ``test``, (N,) uint8; None where there are none."""

@@ -16,6 +16,7 @@ import numpy as np
 from collapse import seeding
 from collapse.datasets import bpe, hub, splits, storybook, textfiles
 from collapse.datasets.grammar import Grammar
+from collapse.datasets.shards import Shards
 from collapse.datasets.words import by_rarity, digest, entropy, words
 from collapse.errors import ConfigError, unknown
 from collapse.items import Items, Ragged
@@ -197,7 +198,7 @@ def _describe(named: dict[str, splits.Part], vocabulary: int, config: Config) ->
 
 
 @dataclass(frozen=True, eq=False)
-class Stories:
+class Stories(Shards):
     """A prepared data set of stories, as `load` gives it; one chain."""
 
     config: Config
@@ -238,26 +239,6 @@ class Stories:
     def _split(self, name: str, start: int = 0) -> Items:
         tokens = Ragged(self.arrays[f"{name}.values"], self.arrays[f"{name}.offsets"])
         return Items.make(tokens, generation=0, start=start)
-
-    def real(self) -> Items:
-        """D_1, N stories."""
-        return self.fresh(1)
-
-    def fresh(self, n: int) -> Items:
-        """The n-th shard of N real stories. Raises ConfigError where it was not cut."""
-        if not 1 <= n <= self.config.shards:
-            raise ConfigError(f"shard {n} was asked for, {self.config.shards} were cut: raise `shards`")
-        return self._split(f"shard{n}", (n - 1) * self.size)
-
-    @property
-    def validation(self) -> Items:
-        """Stories for validation."""
-        return self._split("validation")
-
-    @property
-    def test(self) -> Items:
-        """The frozen real test set."""
-        return self._split("test")
 
     def contexts(self, count: int, rng: Streams) -> np.ndarray:
         """Return first tokens of stories of D_1, drawn with replacement: (count, 1) int64.
