@@ -88,7 +88,7 @@ def zoom(axes, found: pd.DataFrame, policies) -> None:
     near = [policy for policy in policies if last[policy] > last.max() - NEAR]
     if len(near) < 2:
         return
-    inset = axes.inset_axes((0.5, 0.5, 0.47, 0.34))
+    inset = axes.inset_axes((0.65, 0.04, 0.33, 0.24))  # below the curve that falls
     for policy in near:
         curve = pick(found, policy=policy)
         inset.plot(curve["generation"], curve["mean"], color=look(policy)[1], linewidth=1)
